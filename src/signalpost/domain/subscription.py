@@ -1,0 +1,110 @@
+"""Subscriptions: filter, endpoint, policy and signing keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum
+from ipaddress import IPv4Network, IPv6Network
+
+from signalpost.domain.filter import EventFilter
+from signalpost.domain.ids import KeyId, LaneId, SubscriptionId, TenantId
+
+IpNetwork = IPv4Network | IPv6Network
+
+MAX_SIGNING_KEYS = 5
+"""Most keys of a subscription that sign at the same time."""
+
+DEFAULT_TIMEOUT = timedelta(seconds=15)
+MAX_TIMEOUT = timedelta(seconds=30)
+DEFAULT_OVERLAP = timedelta(hours=24)
+MAX_OVERLAP = timedelta(days=7)
+DEFAULT_CONCURRENCY = 32
+MAX_CONCURRENCY = 256
+
+
+class State(IntEnum):
+    """Whether deliveries are made. Numbers as in `Subscription.State` of the contract."""
+
+    ACTIVE = 1
+    PAUSED = 2
+    SUSPENDED = 3
+
+
+class SuspensionReason(IntEnum):
+    """Why the service suspended a subscription. Numbers as in the contract."""
+
+    NONE = 0
+    ENDPOINT_FAILING = 1
+    ENDPOINT_GONE = 2
+    ENDPOINT_FORBIDDEN = 3
+
+
+class Algorithm(IntEnum):
+    """How a key signs. Numbers as in `SigningKey.Algorithm` of the contract."""
+
+    HMAC_SHA256 = 1
+    ED25519 = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How to retry. `max_retry_duration` None is unlimited."""
+
+    max_attempts: int = 20
+    max_retry_duration: timedelta | None = None
+    min_backoff: timedelta = timedelta(seconds=5)
+    max_backoff: timedelta = timedelta(hours=6)
+    backoff_multiplier: float = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """A key that signs deliveries; `secret` are its raw bytes and never appear in a repr.
+
+    `expire_time` is when it stops signing; None for the newest.
+    """
+
+    key_id: KeyId
+    algorithm: Algorithm
+    secret: bytes = field(repr=False)
+    create_time: datetime
+    expire_time: datetime | None = None
+
+    def signs_at(self, now: datetime) -> bool:
+        """Tell whether the key has not expired."""
+        return self.expire_time is None or now < self.expire_time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """Sends the events that a filter chooses to an endpoint.
+
+    `headers` are the customer's own, values included; `version` rises with every change and
+    is the etag; `lane_id` is 0 until it is stored. `signing_keys` are newest first.
+    """
+
+    subscription_id: SubscriptionId
+    tenant_id: TenantId
+    endpoint_uri: str
+    signing_keys: tuple[SigningKey, ...]
+    create_time: datetime
+    update_time: datetime
+    display_name: str = ""
+    filter: EventFilter = EventFilter()
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    retry_policy: RetryPolicy = RetryPolicy()
+    timeout: timedelta = DEFAULT_TIMEOUT
+    max_concurrent_attempts: int = DEFAULT_CONCURRENCY
+    allowed_ip_ranges: tuple[IpNetwork, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    state: State = State.ACTIVE
+    suspension_reason: SuspensionReason = SuspensionReason.NONE
+    suspension_message: str = ""
+    version: int = 1
+    lane_id: LaneId = LaneId(0)
+
+    @property
+    def etag(self) -> str:
+        """The version as the text that clients compare."""
+        return str(self.version)

@@ -1,0 +1,66 @@
+"""Points at which a test may make this process fail.
+
+Armed once at start by `SIGNALPOST_FAILPOINT=name:action`, otherwise every `hit` returns at
+once. Actions: `kill` ends the process as a power cut would, `raise` raises `InjectedFault`.
+
+| point | where |
+|---|---|
+| publish.before_commit | events and deliveries are written, not committed |
+| publish.after_commit | committed, not answered |
+| fanout.mid | half of the deliveries of a transaction are written |
+| claim.after_commit | leases are durable, no request is made |
+| http.mid_body | half of the body of a request is sent |
+| outcome.before_commit | an attempt's outcome is written, not committed |
+| outcome.after_commit | committed, not yet acted upon |
+| handler | a gRPC handler is about to run |
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Final
+
+POINTS: Final = frozenset(
+    {
+        "publish.before_commit",
+        "publish.after_commit",
+        "fanout.mid",
+        "claim.after_commit",
+        "http.mid_body",
+        "outcome.before_commit",
+        "outcome.after_commit",
+        "handler",
+    }
+)
+ACTIONS: Final = frozenset({"kill", "raise"})
+
+_armed: dict[str, str] = {}
+
+
+class InjectedFault(Exception):
+    """Raised by a point that is armed with `raise`."""
+
+
+def arm(spec: str) -> None:
+    """Arm a point: `name:action`. Raises ValueError if either is unknown."""
+    name, _, action = spec.partition(":")
+    if name not in POINTS or action not in ACTIONS:
+        raise ValueError(f"{spec!r} is not one of {sorted(POINTS)} with :{' or :'.join(ACTIONS)}")
+    _armed[name] = action
+
+
+def is_armed(name: str) -> bool:
+    """Tell whether a point will fail when it is hit."""
+    return name in _armed
+
+
+def hit(name: str) -> None:
+    """Fail here if this point is armed."""
+    if not _armed:
+        return
+    match _armed.get(name):
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "raise":
+            raise InjectedFault(name)

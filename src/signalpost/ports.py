@@ -1,0 +1,325 @@
+"""What the core asks of the world, one section per consumer.
+
+Every store method is one transaction. A method that changes something takes `now`, the
+aware UTC time of the change; none reads a clock. Any of them may raise
+`StorageUnavailable` (nothing is known to have changed; repeating is safe where it says so)
+or `StorageFull` (nothing changed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
+
+from signalpost.domain.delivery import Attempt, Delivery, DeliveryState, Lease
+from signalpost.domain.event import Event
+from signalpost.domain.filter import EventFilter
+from signalpost.domain.ids import DeliveryKey, EventId, LaneId, SubscriptionId, TenantId
+from signalpost.domain.lane import Lane
+from signalpost.domain.outcome import AttemptResult
+from signalpost.domain.subscription import IpNetwork, State, Subscription
+from signalpost.domain.verdict import Verdict
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """The wall clock."""
+
+    def now(self) -> datetime:
+        """Return the aware UTC time."""
+        ...
+
+
+# Lists, for every reader.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRequest:
+    """At most `size` items and about `max_bytes`, after the position `after` of a former page."""
+
+    size: int
+    max_bytes: int = 3 * 1024 * 1024
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Items in their order; `next_after` is the position to go on from, None at the end.
+
+    A page may be short, even empty, and yet not be the last: a search through much that
+    does not match ends early.
+    """
+
+    items: Sequence[T]
+    next_after: str | None
+
+
+# For `publishing`.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What became of an event: `lanes` are those that got a delivery of it just now."""
+
+    event_id: EventId
+    duplicate: bool
+    delivery_count: int
+    lanes: tuple[Lane, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventQuery:
+    """Which events to list; `tenant_id` None means all tenants, `end` is exclusive."""
+
+    tenant_id: TenantId | None
+    filter: EventFilter = EventFilter()
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+class EventStore(Protocol):
+    """Keeps events and what they owe."""
+
+    async def accept(self, events: Sequence[Event], *, now: datetime) -> Sequence[Accepted]:
+        """Store events with one delivery for each subscription that matches at this moment.
+
+        All or none, durable when it returns; one result per event, in their order. An event
+        whose ID is stored with the same digest is a duplicate: nothing is done for it (the
+        same holds for a second one in `events`). Concurrent calls share a transaction but not
+        their fate. Repeating a call is safe. Raises EventIdConflict.
+        """
+        ...
+
+    async def preview(self, events: Sequence[Event]) -> Sequence[Accepted]:
+        """Tell what `accept` would answer, without storing anything. `lanes` stays empty."""
+        ...
+
+    async def get_event(self, tenant_id: TenantId, event_id: EventId) -> Event:
+        """Return a stored event. Raises NotFound."""
+        ...
+
+    async def list_events(self, query: EventQuery, page: PageRequest) -> Page[Event]:
+        """Return events, the newest first."""
+        ...
+
+
+class LaneNotices(Protocol):
+    """Tells the delivery side that there is something to do. A lost notice costs one rescan."""
+
+    def notice(self, lanes: Iterable[Lane], *, due: datetime) -> None:
+        """Say that each lane holds a delivery that is due at `due` or before."""
+        ...
+
+    def forget(self, lane_id: LaneId) -> None:
+        """Say that nothing more may go on this lane."""
+        ...
+
+
+# For `subscriptions`.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionQuery:
+    """Which subscriptions to list. `event_type` keeps those whose filter chooses that type."""
+
+    tenant_id: TenantId | None
+    states: frozenset[State] = frozenset()
+    event_type: str | None = None
+
+
+class SubscriptionStore(Protocol):
+    """Keeps subscriptions; secrets and header values are sealed at rest."""
+
+    async def create(self, subscription: Subscription) -> Subscription:
+        """Store a new subscription and return it with its lane. Raises AlreadyExists.
+
+        Events accepted after it returns reach it.
+        """
+        ...
+
+    async def get(self, tenant_id: TenantId, subscription_id: SubscriptionId) -> Subscription:
+        """Return a subscription. Raises NotFound, SecretUnreadable."""
+        ...
+
+    async def list_subscriptions(
+        self, query: SubscriptionQuery, page: PageRequest
+    ) -> Page[Subscription]:
+        """Return subscriptions by tenant and ID."""
+        ...
+
+    async def replace(self, subscription: Subscription, *, now: datetime) -> Subscription:
+        """Store a changed subscription if its `version` is still the stored one, and raise that.
+
+        Returns it with its new version and `update_time`. Raises NotFound, EtagMismatch.
+        """
+        ...
+
+    async def delete(
+        self,
+        tenant_id: TenantId,
+        subscription_id: SubscriptionId,
+        *,
+        etag: str | None,
+        now: datetime,
+    ) -> LaneId:
+        """Delete a subscription; its secrets and header values are erased at once.
+
+        From now on nothing is queued for it and nothing of it can be claimed; what waits is
+        ended by `cancel_waiting`. A delivery under way still ends: a success counts, anything
+        else cancels it. Raises NotFound, EtagMismatch.
+        """
+        ...
+
+    async def cancel_waiting(self, lane_id: LaneId, *, limit: int, now: datetime) -> int:
+        """End up to `limit` waiting deliveries of a lane as CANCELED; return how many."""
+        ...
+
+
+class SecretUnreadable(Exception):
+    """A stored secret cannot be opened with the master key; the message names no secret."""
+
+
+# For `delivery`.
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """A lane with something waiting, and when the first of it is due."""
+
+    lane: Lane
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Up to this many deliveries of this lane."""
+
+    lane_id: LaneId
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """An attempt that ended, and what follows from it."""
+
+    lease: Lease
+    attempt: Attempt
+    verdict: Verdict
+
+
+class DeliveryQueue(Protocol):
+    """Hands out deliveries under leases and takes back what became of them.
+
+    Invariants: a delivery is pending exactly while it is in the queue; at most one unexpired
+    lease is out for it; tokens only rise.
+    """
+
+    async def recover(self, *, now: datetime) -> int:
+        """Take up all leases of a former process at once; return how many.
+
+        Each gets an attempt INTERRUPTED on record, which its retry policy is not charged
+        for, and is due now. Called before the first claim.
+        """
+        ...
+
+    async def backlogs(self) -> Sequence[Backlog]:
+        """Return every lane with something claimable, each with its earliest due time."""
+        ...
+
+    async def claim(
+        self, picks: Sequence[Pick], *, now: datetime, lease_until: datetime
+    ) -> Sequence[Lease]:
+        """Lease the deliveries that are due for longest, at most `count` of each lane."""
+        ...
+
+    async def next_due(self, lanes: Sequence[LaneId]) -> Mapping[LaneId, datetime]:
+        """Return when the first waiting delivery of each lane is due; lanes without are absent."""
+        ...
+
+    async def record(self, record: AttemptRecord, *, now: datetime) -> bool:
+        """Store an attempt and what follows from it, in one transaction.
+
+        False, and nothing is changed, if the lease was lost meanwhile. Concurrent calls share
+        a transaction. Repeating after StorageUnavailable is safe.
+        """
+        ...
+
+    async def rescue(self, *, now: datetime, limit: int) -> Sequence[Lane]:
+        """Take up to `limit` expired leases back, as `recover` does; return their lanes."""
+        ...
+
+    async def deleted_lanes(self) -> Sequence[LaneId]:
+        """Return lanes of deleted subscriptions in which something still waits."""
+        ...
+
+    async def subscription_of(self, lane_id: LaneId) -> Subscription:
+        """Return the subscription of a lane. Raises NotFound if deleted, SecretUnreadable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookRequest:
+    """One request to make. Connections are kept per `lane_id` and never shared between lanes.
+
+    `headers` are complete but for `host` and `content-length`. `timeout` bounds the way from
+    the name lookup to the status line. The address must lie in `allowed_ip_ranges`, if any.
+    """
+
+    lane_id: LaneId
+    endpoint_uri: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    timeout: timedelta
+    allowed_ip_ranges: tuple[IpNetwork, ...] = ()
+
+
+class Sender(Protocol):
+    """Makes HTTP requests."""
+
+    async def send(self, request: WebhookRequest) -> AttemptResult:
+        """Make one request, and only one, and tell how it ended.
+
+        Whatever the network or the receiver does is a result, never an exception.
+        """
+        ...
+
+
+# For readers of deliveries.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryQuery:
+    """Which deliveries to list; `tenant_id` None means all tenants, `end` is exclusive."""
+
+    tenant_id: TenantId | None
+    subscription_id: SubscriptionId | None = None
+    event_id: EventId | None = None
+    states: frozenset[DeliveryState] = frozenset()
+    filter: EventFilter = EventFilter()
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+class DeliveryReader(Protocol):
+    """Shows deliveries."""
+
+    async def get_delivery(self, key: DeliveryKey) -> Delivery:
+        """Return a delivery with its last 100 attempts. Raises NotFound."""
+        ...
+
+    async def list_deliveries(self, query: DeliveryQuery, page: PageRequest) -> Page[Delivery]:
+        """Return deliveries, the newest first, each with its last attempt only."""
+        ...
+
+
+class StoreHealth(Protocol):
+    """Tells whether the store works."""
+
+    async def check_writable(self) -> None:
+        """Return once a write transaction was made. Raises StorageUnavailable, StorageFull."""
+        ...
+
+
