@@ -1,0 +1,64 @@
+"""Rules of this code base that no linter checks."""
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[2] / "src" / "signalpost"
+SOURCES = sorted(path for path in SRC.rglob("*.py") if path.parent != SRC / "v1")
+
+MOST_LINES_OF_A_FILE = 400
+MOST_LINES_OF_A_FUNCTION = 40
+NAMES_THAT_SAY_NOTHING = {"base", "common", "helpers", "manager", "models", "utils"}
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(SRC))
+
+
+def docstring_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """A long contract is no long function."""
+    first = function.body[0]
+    if ast.get_docstring(function) is None or first.end_lineno is None:
+        return 0
+    return first.end_lineno - first.lineno + 1
+
+
+def long_functions(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        lines = (node.end_lineno or node.lineno) - node.lineno + 1 - docstring_lines(node)
+        if lines > MOST_LINES_OF_A_FUNCTION:
+            yield f"{node.name} (line {node.lineno}) has {lines} lines"
+
+
+def comments(source: str) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def test_sources_are_found() -> None:
+    assert SRC / "__init__.py" in SOURCES
+
+
+def test_the_size_rule_sees_a_long_function_and_spares_its_docstring() -> None:
+    body = "    pass\n" * MOST_LINES_OF_A_FUNCTION
+    assert list(long_functions(f"async def f():\n{body}")) == ["f (line 1) has 41 lines"]
+    text = "\n" * MOST_LINES_OF_A_FUNCTION
+    assert not list(long_functions(f'def f():\n    """Long.{text}    """\n    pass\n'))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_source_file_keeps_the_house_rules(path: Path) -> None:
+    source = path.read_text("utf-8")
+    lines = source.count("\n")
+    assert lines <= MOST_LINES_OF_A_FILE, f"{lines} lines: what are the two roles in this file?"
+    assert not list(long_functions(source))
+    assert path.stem not in NAMES_THAT_SAY_NOTHING, "a file is named for its role"
+    assert not [at for at, text in comments(source) if "type: ignore" in text]
