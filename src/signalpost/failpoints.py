@@ -42,11 +42,17 @@ class InjectedFault(Exception):
     """Raised by a point that is armed with `raise`."""
 
 
-def arm(spec: str) -> None:
-    """Arm a point: `name:action`. Raises ValueError if either is unknown."""
+def parse(spec: str) -> tuple[str, str]:
+    """Read `name:action`. Raises ValueError if either is unknown."""
     name, _, action = spec.partition(":")
     if name not in POINTS or action not in ACTIONS:
         raise ValueError(f"{spec!r} is not one of {sorted(POINTS)} with :{' or :'.join(ACTIONS)}")
+    return name, action
+
+
+def arm(spec: str) -> None:
+    """Arm a point: `name:action`. Raises ValueError if either is unknown."""
+    name, action = parse(spec)
     _armed[name] = action
 
 

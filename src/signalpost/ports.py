@@ -321,5 +321,3 @@ class StoreHealth(Protocol):
     async def check_writable(self) -> None:
         """Return once a write transaction was made. Raises StorageUnavailable, StorageFull."""
         ...
-
-

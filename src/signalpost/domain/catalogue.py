@@ -6,8 +6,9 @@ the two.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Mapping
+from typing import Final
 
 RESOURCE_TYPES: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -17,8 +17,9 @@ Each carries its data and builds its own message. None carries a secret.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 
@@ -58,7 +59,7 @@ class Violation:
     field: str
     reason: Reason
     description: str
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class SignalpostError(Exception):

@@ -80,9 +80,7 @@ def content_digest(draft: EventDraft) -> bytes:
 
     The event's ID, its `traceparent` and what the server fills in do not count.
     """
-    head = orjson.dumps(
-        [draft.event_type, draft.resource.type, draft.resource.id, draft.timestamp]
-    )
+    head = orjson.dumps([draft.event_type, draft.resource.type, draft.resource.id, draft.timestamp])
     return hashlib.sha256(head + draft.payload).digest()
 
 

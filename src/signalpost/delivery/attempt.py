@@ -1,0 +1,110 @@
+"""One attempt of a delivery, from its lease to its record."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from signalpost.delivery.request import build_request
+from signalpost.delivery.targets import Targets
+from signalpost.domain.delivery import Attempt, FailureReason, Lease
+from signalpost.domain.errors import NotFound
+from signalpost.domain.ids import delivery_id
+from signalpost.domain.outcome import AttemptResult, Outcome
+from signalpost.domain.subscription import RetryPolicy
+from signalpost.domain.verdict import GiveUp, Verdict, decide
+from signalpost.ports import AttemptRecord, Clock, SecretUnreadable, Sender
+
+_logger = logging.getLogger(__name__)
+
+
+class Attempter:
+    """Makes attempts. `jitter` draws a factor from 0.8 to 1.2."""
+
+    def __init__(
+        self,
+        *,
+        targets: Targets,
+        sender: Sender,
+        clock: Clock,
+        jitter: Callable[[], float],
+        user_agent: str,
+    ) -> None:
+        self._targets = targets
+        self._sender = sender
+        self._clock = clock
+        self._jitter = jitter
+        self._user_agent = user_agent
+        self._under_way: set[asyncio.Timeout] = set()
+
+    async def attempt(self, lease: Lease) -> AttemptRecord:
+        """Make one attempt and decide what follows. Never raises for what the network does."""
+        start = self._clock.now()
+        try:
+            result, policy = await self._make(lease, start)
+        except NotFound:
+            return _given_up(lease, start, "SUBSCRIPTION_DELETED", "the subscription was deleted")
+        except SecretUnreadable as error:
+            return _given_up(lease, start, "SECRET_UNREADABLE", str(error))
+        except Exception:  # a bug met by one delivery must not stop the others
+            _logger.exception("delivery %s failed inside the service", delivery_id(lease.key))
+            return _given_up(lease, start, "INTERNAL", "the service failed; see its log")
+        verdict = decide(
+            result,
+            tries=lease.tries + 1,
+            set_start=lease.set_start or start,
+            policy=policy,
+            now=self._clock.now(),
+            jitter=self._jitter(),
+        )
+        return _record(lease, start, result, verdict)
+
+    def interrupt(self) -> None:
+        """End all attempts under way now, as INTERRUPTED."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._under_way:
+            limit.reschedule(now)
+
+    async def _make(self, lease: Lease, start: datetime) -> tuple[AttemptResult, RetryPolicy]:
+        policy = RetryPolicy()
+        try:
+            async with self._interruptible():
+                subscription = await self._targets.of(lease)
+                policy = subscription.retry_policy
+                request = build_request(lease, subscription, now=start, user_agent=self._user_agent)
+                return await self._sender.send(request), policy
+        except TimeoutError:
+            return _not_made("SERVICE_STOPPED", "the service stopped during the attempt"), policy
+
+    @asynccontextmanager
+    async def _interruptible(self) -> AsyncIterator[None]:
+        async with asyncio.timeout(None) as limit:
+            self._under_way.add(limit)
+            try:
+                yield
+            finally:
+                self._under_way.discard(limit)
+
+
+def _given_up(lease: Lease, start: datetime, error_code: str, message: str) -> AttemptRecord:
+    result = _not_made(error_code, message)
+    return _record(lease, start, result, GiveUp(FailureReason.INTERNAL))
+
+
+def _not_made(error_code: str, error_message: str) -> AttemptResult:
+    return AttemptResult(
+        outcome=Outcome.INTERRUPTED,
+        latency=timedelta(),
+        error_code=error_code,
+        error_message=error_message,
+    )
+
+
+def _record(
+    lease: Lease, start: datetime, result: AttemptResult, verdict: Verdict
+) -> AttemptRecord:
+    attempt = Attempt(number=lease.number, trigger=lease.trigger, start_time=start, result=result)
+    return AttemptRecord(lease=lease, attempt=attempt, verdict=verdict)

@@ -1,0 +1,64 @@
+"""Takes back what a crash, a lost hint or a deletion that was cut short left lying."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from signalpost.delivery.lanes import LaneHome
+from signalpost.delivery.patience import patiently
+from signalpost.ports import Clock, DeliveryQueue, SubscriptionStore
+
+_PERIOD = timedelta(seconds=5)
+_ROUNDS_PER_RESCAN = 12
+_CHUNK = 500
+
+_logger = logging.getLogger(__name__)
+
+
+class Rescuer:
+    """Looks for expired leases every 5 seconds, and for lost hints once a minute."""
+
+    def __init__(
+        self,
+        *,
+        queue: DeliveryQueue,
+        subscriptions: SubscriptionStore,
+        lanes: LaneHome,
+        clock: Clock,
+    ) -> None:
+        self._queue = queue
+        self._subscriptions = subscriptions
+        self._lanes = lanes
+        self._clock = clock
+
+    async def start(self) -> None:
+        """Take up what a former process had in flight, and learn what waits."""
+        taken_up = await self._queue.recover(now=self._clock.now())
+        if taken_up:
+            _logger.warning("took up %d deliveries that were in flight", taken_up)
+        await self.rescan()
+
+    async def run(self) -> None:
+        """Rescue for ever."""
+        while True:
+            for _ in range(_ROUNDS_PER_RESCAN):
+                await asyncio.sleep(_PERIOD.total_seconds())
+                await patiently(self.run_once)
+            await patiently(self.rescan)
+
+    async def run_once(self) -> None:
+        """Take expired leases back, and finish deletions."""
+        now = self._clock.now()
+        lanes = await self._queue.rescue(now=now, limit=_CHUNK)
+        if lanes:
+            _logger.warning("took back expired leases of %d lanes", len(lanes))
+            self._lanes.notice(lanes, due=now)
+        for lane_id in await self._queue.deleted_lanes():
+            await self._subscriptions.cancel_waiting(lane_id, limit=_CHUNK, now=now)
+
+    async def rescan(self) -> None:
+        """Learn from the store of everything that waits."""
+        for backlog in await self._queue.backlogs():
+            self._lanes.notice([backlog.lane], due=backlog.due)

@@ -1,0 +1,155 @@
+"""Claims deliveries and sees each through to its record, a bounded number at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from signalpost.delivery.attempt import Attempter
+from signalpost.delivery.lanes import LaneHome
+from signalpost.delivery.patience import patiently
+from signalpost.domain.delivery import Lease
+from signalpost.domain.ids import LaneId, delivery_id
+from signalpost.domain.outcome import RESPONSE_READ_LIMIT
+from signalpost.domain.subscription import MAX_TIMEOUT
+from signalpost.domain.verdict import GiveUp, RetryAt, Succeed
+from signalpost.ports import AttemptRecord, Clock, DeliveryQueue, Pick
+
+SLOTS: Final = 512
+"""Most attempts under way at once."""
+
+LEASE: Final = MAX_TIMEOUT + RESPONSE_READ_LIMIT + timedelta(seconds=14)
+"""How long a delivery is leased: longer by more than 10 s than any attempt can take."""
+
+_MOST_CLAIMED = 200
+_LONGEST_WAIT = timedelta(seconds=5)
+
+_logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Runs attempts. One of it runs in a process, in the loop of its lanes."""
+
+    def __init__(
+        self,
+        *,
+        queue: DeliveryQueue,
+        lanes: LaneHome,
+        attempter: Attempter,
+        clock: Clock,
+        slots: int = SLOTS,
+    ) -> None:
+        self._queue = queue
+        self._lanes = lanes
+        self._attempter = attempter
+        self._clock = clock
+        self._slots = slots
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._grace = timedelta()
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether new attempts are started."""
+        return not self._draining
+
+    async def run(self) -> None:
+        """Work until `drain` is called, and then until nothing is under way."""
+        while not self._draining:
+            if not await self.run_once():
+                await self._lanes.wait(now=self._clock.now(), longest=_LONGEST_WAIT)
+        await self._end(self._grace)
+
+    async def run_once(self) -> int:
+        """Claim what may go now and start its attempts; return how many."""
+        free = self._slots - len(self._under_way)
+        picks = self._lanes.picks(limit=min(free, _MOST_CLAIMED), now=self._clock.now())
+        if not picks:
+            return 0
+        leases = await patiently(lambda: self._claim(picks))
+        for lease in leases:
+            task = asyncio.create_task(self._deliver(lease))
+            self._under_way.add(task)
+            task.add_done_callback(self._finish)
+        await self._settle(picks, Counter(lease.lane_id for lease in leases))
+        return len(leases)
+
+    def drain(self, *, grace: timedelta) -> None:
+        """Start nothing more; let what is under way end, and cut short what takes longer.
+
+        What is cut short is on record as interrupted and due again at once.
+        """
+        self._draining, self._grace = True, grace
+        self._lanes.wake()
+
+    async def idle(self) -> None:
+        """Return when no attempt is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _end(self, grace: timedelta) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=grace.total_seconds())
+        self._attempter.interrupt()
+        await self.idle()
+
+    async def _claim(self, picks: Sequence[Pick]) -> Sequence[Lease]:
+        now = self._clock.now()
+        return await self._queue.claim(picks, now=now, lease_until=now + LEASE)
+
+    async def _settle(self, picks: Sequence[Pick], counts: Counter[LaneId]) -> None:
+        dry = self._lanes.claimed(picks, counts, now=self._clock.now())
+        if dry:
+            due = await patiently(lambda: self._queue.next_due(dry))
+            self._lanes.ran_dry(dry, due)
+
+    async def _deliver(self, lease: Lease) -> None:
+        retry_at = None
+        try:
+            record = await self._attempter.attempt(lease)
+            held = await patiently(lambda: self._queue.record(record, now=self._clock.now()))
+            _log(record, held=held)
+            if held and isinstance(record.verdict, RetryAt):
+                retry_at = record.verdict.due
+        finally:
+            self._lanes.ended(lease.lane_id, retry_at=retry_at)
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._lanes.wake()
+        if not task.cancelled() and (error := task.exception()):
+            _logger.critical("an attempt could not be recorded", exc_info=error)
+
+
+def _log(record: AttemptRecord, *, held: bool) -> None:
+    lease, result = record.lease, record.attempt.result
+    _logger.info(
+        "attempt",
+        extra={
+            "delivery_id": delivery_id(lease.key),
+            "event_id": lease.event_id,
+            "event_type": lease.event_type,
+            "tenant_id": lease.tenant_id,
+            "attempt": record.attempt.number,
+            "outcome": result.outcome.name,
+            "status_code": result.status_code,
+            "error_code": result.error_code,
+            "latency_ms": round(result.latency.total_seconds() * 1000, 1),
+            "verdict": _verdict(record) if held else "lease lost",
+            "traceparent": lease.traceparent,
+        },
+    )
+
+
+def _verdict(record: AttemptRecord) -> str:
+    match record.verdict:
+        case Succeed():
+            return "succeeded"
+        case RetryAt(due):
+            return f"retry at {due.isoformat()}"
+        case GiveUp(reason):
+            return f"gave up: {reason.name}"

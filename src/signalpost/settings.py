@@ -1,0 +1,180 @@
+"""What an operator can set: flags first, then environment variables, then defaults.
+
+The only reader of the environment. All mistakes are reported at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from signalpost import failpoints
+from signalpost.domain.subscription import IpNetwork
+
+T = TypeVar("T")
+
+DEFAULT_LISTEN = "127.0.0.1:50051"
+DEFAULT_DATABASE = "sqlite:///signalpost.db"
+DEFAULT_HTTP = "127.0.0.1:9464"
+MASTER_KEY_BYTES = 32
+"""Length of the master key: AES-256."""
+
+
+class SettingsInvalid(Exception):
+    """Settings cannot be used; the message has one line for each that is at fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. Port 0 lets the system choose one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Write it as it is set: `host:port`, an IPv6 host in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Tell whether only this machine can connect."""
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, checked. Names, flags and variables are in the README."""
+
+    listen: Address
+    database: str
+    http: Address
+    egress_allow: tuple[IpNetwork, ...]
+    egress_ca: Path | None
+    reflection: bool
+    dev: bool
+    master_key: bytes | None = field(repr=False)
+    failpoint: str | None = None
+
+
+def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
+    """Read the settings. `flags` holds those given on the command line, by field name.
+
+    Raises SettingsInvalid with everything that is wrong.
+    """
+    source = _Source(flags, environment)
+    dev = source.read("dev", "DEV", default=False, parse=_boolean)
+    settings = Settings(
+        listen=source.read("listen", "LISTEN", default=_address(DEFAULT_LISTEN), parse=_listen),
+        database=source.read("database", "DATABASE_URL", default=DEFAULT_DATABASE, parse=str),
+        http=source.read("http", "HTTP", default=_address(DEFAULT_HTTP), parse=_address),
+        egress_allow=source.read("egress-allow", "EGRESS_ALLOW", default=(), parse=_networks),
+        egress_ca=source.read("egress-ca", "EGRESS_CA", default=None, parse=_file),
+        reflection=source.read("reflection", "REFLECTION", default=dev, parse=_boolean),
+        dev=dev,
+        master_key=source.read(None, "MASTER_KEY", default=None, parse=_master_key),
+        failpoint=source.read(None, "FAILPOINT", default=None, parse=_failpoint),
+    )
+    if source.problems:
+        raise SettingsInvalid("\n".join(source.problems))
+    return settings
+
+
+class _Source:
+    """Reads one setting after the other and collects what is wrong with them."""
+
+    def __init__(self, flags: Mapping[str, object], environment: Mapping[str, str]) -> None:
+        self._flags = flags
+        self._environment = environment
+        self.problems: list[str] = []
+
+    def read(self, flag: str | None, name: str, *, default: T, parse: Callable[[str], T]) -> T:
+        variable = f"SIGNALPOST_{name}"
+        given = self._flags.get(flag.replace("-", "_")) if flag else None
+        text = _text(given) if given is not None else self._environment.get(variable, "")
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            place = f"--{flag} ({variable})" if flag else variable
+            self.problems.append(f"{place}: {error}")
+            return default
+
+
+def _text(given: object) -> str:
+    if isinstance(given, (tuple, list)):
+        return ",".join(str(part) for part in given)
+    return str(given)
+
+
+def _boolean(text: str) -> bool:
+    match text.strip().lower():
+        case "1" | "true" | "yes" | "on":
+            return True
+        case "0" | "false" | "no" | "off":
+            return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def _address(text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"{text!r} is not host:port, such as {DEFAULT_LISTEN}")
+    host = host.removeprefix("[").removesuffix("]")
+    if host != "localhost":
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError(f"{host!r} is not an IP address or localhost") from None
+    return Address(host, int(port))
+
+
+def _listen(text: str) -> Address:
+    address = _address(text)
+    if not address.is_loopback:
+        raise ValueError(
+            f"{address} can be reached from other machines, and this version cannot"
+            " authenticate callers yet; listen on 127.0.0.1 or [::1]"
+        )
+    return address
+
+
+def _networks(text: str) -> tuple[IpNetwork, ...]:
+    return tuple(_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _network(text: str) -> IpNetwork:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not an address range such as 10.1.0.0/16 (all host bits zero)"
+        ) from None
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError(f"there is no file {text!r}")
+    return path
+
+
+def _master_key(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except binascii.Error:
+        raise ValueError("is not Base64") from None
+    if len(key) != MASTER_KEY_BYTES:
+        raise ValueError(f"must be the Base64 of {MASTER_KEY_BYTES} bytes, not of {len(key)}")
+    return key
+
+
+def _failpoint(text: str) -> str:
+    failpoints.parse(text)
+    return text
