@@ -17,6 +17,7 @@ help: ## List these commands
 		while IFS='|' read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP) ## Install everything into .venv (does nothing if nothing changed)
+	@:
 
 run: setup ## Start a server and a receiver, and watch events arrive (ARGS=--once to stop by itself)
 	@$(BIN)/signalpost demo $(ARGS)
@@ -88,8 +89,7 @@ endef
 
 check-python: setup
 	@$(BIN)/ruff format --check --quiet || { \
-		echo 'Some Python files are not formatted ("make fmt" does it):' >&2; \
-		$(BIN)/ruff format --check; exit 1; }
+		echo 'Some Python files are not formatted: run "make fmt".' >&2; exit 1; }
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
@@ -102,7 +102,7 @@ check-contract: setup
 check-generated: setup
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	{ $(call generate,"$$tmp"); } && \
-	diff -r -x __init__.py -x __pycache__ "$$tmp/signalpost/v1" src/signalpost/v1 || { \
+	diff -rq -x __init__.py -x __pycache__ "$$tmp/signalpost/v1" src/signalpost/v1 || { \
 		echo 'src/signalpost/v1 is not what proto/ generates: run "make proto".' >&2; exit 1; }
 
 # Compares with the newest release this commit descends from.
