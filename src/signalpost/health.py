@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _REQUEST_SECONDS
     server: _Server
 
-    def do_GET(self) -> None:  # noqa: N802 - the name is the library's
+    def do_GET(self) -> None:
         status, text = self.server.answer(self.path)
         body = text.encode() + b"\n"
         self.send_response(status)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from signalpost.domain.delivery import FailureReason
 from signalpost.domain.outcome import AttemptResult, Outcome
+from signalpost.domain.retry_after import parse_retry_after
 from signalpost.domain.subscription import RetryPolicy
 
 JITTER_MIN = 0.8
@@ -49,8 +50,9 @@ def decide(
     """Decide what follows from an attempt.
 
     `tries` counts the attempts of the present set, this one included; `set_start` is when
-    the first of them began; `jitter` is drawn from 0.8 to 1.2. An attempt that the service
-    itself cut short is repeated at once and not charged.
+    the first of them began; `jitter` is drawn from 0.8 to 1.2. A `Retry-After` can only
+    lengthen the delay. An attempt that the service itself cut short is repeated at once and
+    not charged.
     """
     if result.outcome is Outcome.SUCCEEDED:
         return Succeed()
@@ -58,7 +60,8 @@ def decide(
         return RetryAt(now, charged=False)
     if tries >= policy.max_attempts:
         return GiveUp(FailureReason.EXHAUSTED)
-    due = now + backoff(policy, tries) * jitter
+    asked_for = parse_retry_after(result.retry_after, now=now)
+    due = now + max(backoff(policy, tries) * jitter, asked_for)
     if policy.max_retry_duration is not None and due > set_start + policy.max_retry_duration:
         return GiveUp(FailureReason.EXPIRED)
     return RetryAt(due)

@@ -1,0 +1,80 @@
+import base64
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from signalpost.settings import Address, SettingsInvalid, load
+
+
+def test_without_anything_set_every_setting_has_its_default() -> None:
+    settings = load({}, {})
+    assert settings.listen == Address("127.0.0.1", 50051)
+    assert settings.database == "sqlite:///signalpost.db"
+    assert settings.http == Address("127.0.0.1", 9464)
+    assert settings.egress_allow == ()
+    assert (settings.dev, settings.reflection, settings.master_key) == (False, False, None)
+
+
+def test_a_flag_comes_before_its_variable() -> None:
+    environment = {"SIGNALPOST_LISTEN": "127.0.0.1:1", "SIGNALPOST_HTTP": "127.0.0.1:2"}
+    settings = load({"listen": "127.0.0.1:3"}, environment)
+    assert (settings.listen.port, settings.http.port) == (3, 2)
+
+
+def test_reflection_follows_dev_unless_it_is_set() -> None:
+    assert load({"dev": True}, {}).reflection
+    assert not load({"dev": True, "reflection": False}, {}).reflection
+    assert load({}, {"SIGNALPOST_REFLECTION": "1"}).reflection
+
+
+def test_ranges_come_as_repeated_flags_or_separated_by_commas() -> None:
+    ranges = (ip_network("10.1.0.0/16"), ip_network("fd00::/8"))
+    assert load({"egress_allow": ("10.1.0.0/16", "fd00::/8")}, {}).egress_allow == ranges
+    environment = {"SIGNALPOST_EGRESS_ALLOW": "10.1.0.0/16, fd00::/8"}
+    assert load({}, environment).egress_allow == ranges
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    environment = {
+        "SIGNALPOST_LISTEN": "0.0.0.0:50051",
+        "SIGNALPOST_HTTP": "9464",
+        "SIGNALPOST_EGRESS_ALLOW": "10.1.2.3/16",
+        "SIGNALPOST_EGRESS_CA": str(tmp_path / "missing.pem"),
+        "SIGNALPOST_DEV": "perhaps",
+        "SIGNALPOST_MASTER_KEY": base64.b64encode(b"too short").decode(),
+        "SIGNALPOST_FAILPOINT": "nowhere:kill",
+    }
+    with pytest.raises(SettingsInvalid) as refusal:
+        load({}, environment)
+    lines = str(refusal.value).splitlines()
+    assert [next(name for name in environment if name in line) for line in lines] == [
+        "SIGNALPOST_DEV",
+        "SIGNALPOST_LISTEN",
+        "SIGNALPOST_HTTP",
+        "SIGNALPOST_EGRESS_ALLOW",
+        "SIGNALPOST_EGRESS_CA",
+        "SIGNALPOST_MASTER_KEY",
+        "SIGNALPOST_FAILPOINT",
+    ]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:50051", "192.0.2.1:50051"])
+def test_callers_of_other_machines_are_shut_out(address: str) -> None:
+    with pytest.raises(SettingsInvalid, match="cannot authenticate callers"):
+        load({"listen": address}, {})
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:50051", "localhost:50051"])
+def test_loopback_addresses_are_taken_as_they_are_written(address: str) -> None:
+    assert str(load({"listen": address}, {}).listen) == address
+
+
+def test_the_master_key_hides_from_repr_and_from_complaints() -> None:
+    key = base64.b64encode(b"k" * 32).decode()
+    settings = load({}, {"SIGNALPOST_MASTER_KEY": key})
+    assert settings.master_key == b"k" * 32
+    assert "kkkk" not in repr(settings)
+    with pytest.raises(SettingsInvalid) as refusal:
+        load({}, {"SIGNALPOST_MASTER_KEY": "c2VjcmV0"})
+    assert "c2VjcmV0" not in str(refusal.value)
