@@ -54,7 +54,10 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """What is wrong with one field; `field` is its path, such as "events[3].resource.id"."""
+    """What is wrong with one field; `field` is its path, such as "events[3].resource.id".
+
+    It is empty if the request as a whole is at fault.
+    """
 
     field: str
     reason: Reason
@@ -77,7 +80,8 @@ class RequestInvalid(SignalpostError):
         first = self.violations[0]
         more = len(self.violations) - 1
         rest = f" (and {more} more)" if more else ""
-        super().__init__(f"{first.field}: {first.description}{rest}")
+        where = f"{first.field}: " if first.field else ""
+        super().__init__(f"{where}{first.description}{rest}")
 
 
 class ResourceError(SignalpostError):

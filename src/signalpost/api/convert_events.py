@@ -1,0 +1,95 @@
+"""Events and filters between the contract and the domain."""
+
+from __future__ import annotations
+
+import re
+
+from signalpost.api.rendering import PAYLOADS, render
+from signalpost.domain.catalogue import RESOURCE_TYPES
+from signalpost.domain.errors import Reason, Violation
+from signalpost.domain.event import EventDraft, Resource
+from signalpost.domain.filter import EventFilter
+from signalpost.domain.ids import EventId, TenantId
+from signalpost.v1.event_pb2 import Event
+from signalpost.v1.event_pb2 import EventFilter as EventFilterMessage
+from signalpost.v1.event_service_pb2 import PublishRequest
+from signalpost.v1.payloads_pb2 import Custom
+
+ALL_TENANTS = "-"
+
+_PLACE = re.compile(r"events\[(\d+)\]")
+
+
+def event_drafts(
+    request: PublishRequest, *, found: list[Violation], traceparent: str
+) -> list[EventDraft | None]:
+    """Make the drafts of a request whose shape was checked.
+
+    Where `found` has a violation of an event there is None in its place. What contradicts
+    within an event is added to `found`. `traceparent` holds for events that have none.
+    """
+    places = (_PLACE.match(violation.field) for violation in found)
+    spoiled = {int(place[1]) for place in places if place}
+    drafts: list[EventDraft | None] = []
+    for index, event in enumerate(request.events):
+        violation = None if index in spoiled else _mismatch(event, path=f"events[{index}]")
+        if violation is not None:
+            found.append(violation)
+        sound = index not in spoiled and violation is None
+        drafts.append(_event_draft(event, traceparent=traceparent) if sound else None)
+    return drafts
+
+
+def _mismatch(event: Event, *, path: str) -> Violation | None:
+    """Say where the type of an event contradicts its payload."""
+    member = event.WhichOneof("payload") or ""
+    if event.event_type and event.event_type != PAYLOADS[member]:
+        name = Event.Type.Name(event.event_type)
+        description = f"is {name}, but the payload is {member}"
+        return Violation(f"{path}.event_type", Reason.EVENT_TYPE_MISMATCH, description)
+    if member == "custom" and event.custom.name in RESOURCE_TYPES:
+        description = "is a built-in type, which has a payload of its own"
+        return Violation(f"{path}.custom.name", Reason.EVENT_TYPE_MISMATCH, description)
+    return None
+
+
+def _event_draft(event: Event, *, traceparent: str) -> EventDraft:
+    member = event.WhichOneof("payload") or ""
+    payload = getattr(event, member)
+    if isinstance(payload, Custom):
+        event_type, payload = payload.name, payload.data
+    else:
+        event_type = member.replace("_", ".", 1)
+    resource_type = event.resource.type or RESOURCE_TYPES.get(event_type, "")
+    return EventDraft(
+        event_id=EventId(event.event_id) if event.event_id else None,
+        tenant_id=TenantId(event.tenant_id),
+        event_type=event_type,
+        resource=Resource(resource_type, event.resource.id),
+        timestamp=event.timestamp.ToJsonString() if event.HasField("timestamp") else None,
+        payload=render(payload),
+        traceparent=event.traceparent or traceparent,
+    )
+
+
+def event_filter(message: EventFilterMessage) -> EventFilter:
+    """Make the filter of a checked request."""
+    return EventFilter(
+        event_types=frozenset(message.event_types),
+        resource_types=frozenset(message.resource_types),
+        resource_ids=frozenset(message.resource_ids),
+    )
+
+
+def filter_message(chosen: EventFilter) -> EventFilterMessage:
+    """Show a filter, its values sorted."""
+    return EventFilterMessage(
+        event_types=sorted(chosen.event_types),
+        resource_types=sorted(chosen.resource_types),
+        resource_ids=sorted(chosen.resource_ids),
+    )
+
+
+def listed_tenant(text: str) -> TenantId | None:
+    """Return the tenant a list is asked for, None for all of them."""
+    return None if text == ALL_TENANTS else TenantId(text)

@@ -1,0 +1,137 @@
+"""The gRPC server: which services it has, and its life from binding to draining."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from signalpost.api import reflection as reflection_service
+from signalpost.api.boundary import Boundary
+from signalpost.api.deliveries import DeliveryServicer
+from signalpost.api.events import EventServicer
+from signalpost.api.paging import Pager
+from signalpost.api.subscriptions import SubscriptionServicer
+from signalpost.ports import DeliveryReader, EventStore, SubscriptionStore
+from signalpost.publishing.publish import Publisher
+from signalpost.subscriptions.keys import KeyRing
+from signalpost.subscriptions.register import Registrar
+from signalpost.v1 import delivery_service_pb2, event_service_pb2, subscription_service_pb2
+
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+"""What the transport lets through. Beyond it gRPC answers by itself, without our details."""
+
+_OPTIONS: Final = (
+    # Otherwise a second server on the port would take every other connection.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", -1),
+    # A connection that says nothing for ten seconds after it was made is closed.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    # Clients behind NAT may ping every ten seconds, also without a call under way.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Dead clients are found out within two minutes.
+    ("grpc.keepalive_time_ms", 90_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+
+
+_Health = health.aio.HealthServicer
+
+
+class AddressUnavailable(Exception):
+    """The server cannot listen where it should."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen on {address}: is it in use, or not of this machine?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What calls end up in. `new_id` names failures; `page_token_key` is secret."""
+
+    publisher: Publisher
+    registrar: Registrar
+    keys: KeyRing
+    events: EventStore
+    subscriptions: SubscriptionStore
+    deliveries: DeliveryReader
+    new_id: Callable[[], str]
+    page_token_key: bytes = field(repr=False)
+
+
+class Server:
+    """A bound server. `port` is where it listens."""
+
+    def __init__(
+        self, server: grpc.aio.Server, *, port: int, names: tuple[str, ...], checks: _Health
+    ) -> None:
+        self.port = port
+        self._server = server
+        self._names = names
+        self._health = checks
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        for name in self._names:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+
+    async def drain(self, grace: timedelta) -> None:
+        """Tell health checks that it ends, take no new calls, and give those under way `grace`."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace.total_seconds())
+
+
+def build_server(services: Services, *, address: str, reflection: bool) -> Server:
+    """Build a server and bind it to `address` (`host:port`, port 0 for any that is free).
+
+    Call it in the event loop it is to run in. Raises AddressUnavailable.
+    """
+    server = grpc.aio.server(options=_OPTIONS)
+    boundary = Boundary(new_id=services.new_id)
+    servicers = _servicers(services)
+    for descriptor, servicer in servicers.items():
+        server.add_generic_rpc_handlers((boundary.handlers(descriptor, servicer),))
+    names = tuple(descriptor.full_name for descriptor in servicers)
+    checks = _Health()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    if reflection:
+        reflection_service.enable(server, names)
+    return Server(server, port=_bind(server, address), names=names, checks=checks)
+
+
+def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
+    pager = Pager(services.page_token_key)
+    return {
+        event_service_pb2.DESCRIPTOR.services_by_name["EventService"]: EventServicer(
+            services.publisher, events=services.events, pager=pager
+        ),
+        subscription_service_pb2.DESCRIPTOR.services_by_name[
+            "SubscriptionService"
+        ]: SubscriptionServicer(
+            services.registrar,
+            keys=services.keys,
+            subscriptions=services.subscriptions,
+            pager=pager,
+        ),
+        delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"]: DeliveryServicer(
+            services.deliveries, pager=pager
+        ),
+    }
+
+
+def _bind(server: grpc.aio.Server, address: str) -> int:
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise AddressUnavailable(address)
+    return port

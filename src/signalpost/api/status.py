@@ -1,0 +1,134 @@
+"""Failures as `google.rpc.Status`: which code, and which details with it.
+
+Everything travels in the trailers of the answer, which clients bound to 8 KiB by default:
+of very many violations only the first ones are told, and the message says how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import code_pb2
+from google.rpc.error_details_pb2 import (
+    BadRequest,
+    ErrorInfo,
+    PreconditionFailure,
+    QuotaFailure,
+    ResourceInfo,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status
+
+from signalpost.domain.errors import (
+    QuotaExceeded,
+    Reason,
+    RequestInvalid,
+    ResourceError,
+    Retryable,
+    SignalpostError,
+    StateInvalid,
+)
+
+DOMAIN = "signalpost"
+
+MAX_VIOLATION_BYTES = 4096
+MAX_TEXT_LENGTH = 300
+
+_CODES: Final[Mapping[Reason, int]] = {
+    Reason.NOT_FOUND: code_pb2.NOT_FOUND,
+    Reason.ALREADY_EXISTS: code_pb2.ALREADY_EXISTS,
+    Reason.EVENT_ID_CONFLICT: code_pb2.ALREADY_EXISTS,
+    Reason.ETAG_MISMATCH: code_pb2.ABORTED,
+    Reason.STATE_INVALID: code_pb2.FAILED_PRECONDITION,
+    Reason.QUOTA_EXCEEDED: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.OVERLOADED: code_pb2.UNAVAILABLE,
+    Reason.STORAGE_UNAVAILABLE: code_pb2.UNAVAILABLE,
+    Reason.STORAGE_FULL: code_pb2.RESOURCE_EXHAUSTED,
+}
+"""Codes by reason. Whatever `RequestInvalid` carries is INVALID_ARGUMENT."""
+
+
+def status_of(error: SignalpostError) -> Status:
+    """Tell a caller of a failure, with all the details it has."""
+    invalid = isinstance(error, RequestInvalid)
+    code = code_pb2.INVALID_ARGUMENT if invalid else _CODES[error.reason]
+    details = [_info(error.reason, _metadata(error)), *_details(error)]
+    return _status(code, _cut(str(error)), details)
+
+
+def internal(error_id: str) -> Status:
+    """Tell a caller that this service failed, and under which ID its log has the cause."""
+    message = f"the service failed; its log has the cause under {error_id}"
+    return _status(code_pb2.INTERNAL, message, [_info(Reason.INTERNAL, {"errorId": error_id})])
+
+
+def _status(code: int, message: str, details: list[Message]) -> Status:
+    status = Status(code=code, message=message)
+    for detail in details:
+        packed = Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def _info(reason: Reason, metadata: Mapping[str, str]) -> ErrorInfo:
+    return ErrorInfo(reason=reason.name, domain=DOMAIN, metadata=metadata)
+
+
+def _metadata(error: SignalpostError) -> Mapping[str, str]:
+    match error:
+        case RequestInvalid():
+            return error.violations[0].metadata
+        case StateInvalid():
+            return {"state": error.state}
+        case _:
+            return {}
+
+
+def _details(error: SignalpostError) -> Iterator[Message]:
+    match error:
+        case RequestInvalid():
+            yield _bad_request(error)
+        case StateInvalid():
+            violation = PreconditionFailure.Violation(
+                type=error.reason.name, subject=error.name, description=str(error)
+            )
+            yield PreconditionFailure(violations=[violation])
+        case ResourceError():
+            yield ResourceInfo(
+                resource_type=error.resource_type,
+                resource_name=error.name,
+                description=str(error),
+            )
+        case QuotaExceeded():
+            quota = QuotaFailure.Violation(subject=error.subject, description=str(error))
+            yield QuotaFailure(violations=[quota])
+        case Retryable():
+            delay = Duration()
+            delay.FromMilliseconds(round(error.retry_seconds * 1000))
+            yield RetryInfo(retry_delay=delay)
+
+
+def _bad_request(error: RequestInvalid) -> BadRequest:
+    """Name the violations, as many as fit."""
+    told = BadRequest()
+    size = 0
+    for violation in error.violations:
+        named = BadRequest.FieldViolation(
+            field=_cut(violation.field),
+            description=_cut(violation.description),
+            reason=violation.reason.name,
+        )
+        size += named.ByteSize() + 4
+        if size > MAX_VIOLATION_BYTES:
+            break
+        told.field_violations.append(named)
+    return told
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT_LENGTH else text[: MAX_TEXT_LENGTH - 1] + "…"

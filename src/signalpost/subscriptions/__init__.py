@@ -1,0 +1,1 @@
+"""Administers subscriptions: who gets which events, where, and signed with what."""

@@ -1,0 +1,146 @@
+"""Creating and deleting subscriptions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from signalpost.domain.errors import (
+    AlreadyExists,
+    NotFound,
+    RequestInvalid,
+    Violation,
+)
+from signalpost.domain.filter import EventFilter
+from signalpost.domain.ids import SubscriptionId, TenantId
+from signalpost.domain.signature import format_secret
+from signalpost.domain.subscription import IpNetwork, RetryPolicy, Subscription
+from signalpost.ports import Clock, LaneNotices, SubscriptionStore
+from signalpost.subscriptions.endpoints import EndpointRules
+from signalpost.subscriptions.keys import Keyed, KeyRing, log_fields
+
+CANCEL_CHUNK = 1000
+"""Deliveries that one transaction cancels at most, so that none of them is long."""
+
+_logger: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionDraft:
+    """A subscription as its client sent it, checked for shape. Without an ID it gets one."""
+
+    subscription_id: SubscriptionId | None
+    tenant_id: TenantId
+    display_name: str
+    endpoint_uri: str
+    filter: EventFilter
+    headers: Mapping[str, str] = field(repr=False)
+    retry_policy: RetryPolicy
+    timeout: timedelta
+    max_concurrent_attempts: int
+    allowed_ip_ranges: tuple[IpNetwork, ...]
+    labels: Mapping[str, str]
+
+
+class Registrar:
+    """Creates and deletes subscriptions."""
+
+    def __init__(
+        self,
+        store: SubscriptionStore,
+        *,
+        lanes: LaneNotices,
+        clock: Clock,
+        new_id: Callable[[], str],
+        keys: KeyRing,
+        endpoints: EndpointRules,
+    ) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._clock = clock
+        self._new_id = new_id
+        self._keys = keys
+        self._endpoints = endpoints
+
+    def violations(self, endpoint_uri: str, *, headers: Mapping[str, str]) -> list[Violation]:
+        """Say what is wrong with an endpoint and its headers, for a request that fails anyway."""
+        return self._endpoints.violations(endpoint_uri, headers=headers)
+
+    async def create(
+        self, draft: SubscriptionDraft, *, secret: bytes | None, validate_only: bool
+    ) -> Keyed:
+        """Store a new subscription, or only tell what it would be.
+
+        Raises RequestInvalid, AlreadyExists.
+        """
+        violations = self._endpoints.violations(
+            draft.endpoint_uri,
+            headers=draft.headers,
+            allowed_ip_ranges=draft.allowed_ip_ranges,
+        )
+        if violations:
+            raise RequestInvalid(violations)
+        now = self._clock.now()
+        subscription = self._subscription(draft, now=now)
+        if validate_only:
+            await self._refuse_existing(subscription)
+            return Keyed(subscription, "")
+        key = self._keys.make(secret, now=now)
+        stored = await self._store.create(replace(subscription, signing_keys=(key,)))
+        _logger.info("subscription created", extra=log_fields(stored))
+        return Keyed(stored, format_secret(key.secret))
+
+    async def delete(
+        self,
+        tenant_id: TenantId,
+        subscription_id: SubscriptionId,
+        *,
+        etag: str | None,
+        allow_missing: bool,
+    ) -> None:
+        """Delete a subscription and cancel what waits for it. Raises NotFound, EtagMismatch.
+
+        If it is interrupted while it cancels, the rest is canceled later.
+        """
+        now = self._clock.now()
+        try:
+            lane_id = await self._store.delete(tenant_id, subscription_id, etag=etag, now=now)
+        except NotFound:
+            if allow_missing:
+                return
+            raise
+        self._lanes.forget(lane_id)
+        canceled = 0
+        while count := await self._store.cancel_waiting(lane_id, limit=CANCEL_CHUNK, now=now):
+            canceled += count
+        fields = {"tenant_id": tenant_id, "subscription_id": subscription_id}
+        _logger.info("subscription deleted", extra=fields | {"canceled": canceled})
+
+    async def _refuse_existing(self, subscription: Subscription) -> None:
+        try:
+            await self._store.get(subscription.tenant_id, subscription.subscription_id)
+        except NotFound:
+            return
+        raise AlreadyExists("subscription", subscription.subscription_id)
+
+    def _subscription(self, draft: SubscriptionDraft, *, now: datetime) -> Subscription:
+        assigned = SubscriptionId("sub-" + self._new_id().replace("-", ""))
+        return Subscription(
+            subscription_id=draft.subscription_id or assigned,
+            tenant_id=draft.tenant_id,
+            endpoint_uri=self._endpoints.parse(draft.endpoint_uri).uri,
+            signing_keys=(),
+            create_time=now,
+            update_time=now,
+            display_name=draft.display_name,
+            filter=draft.filter,
+            headers=dict(draft.headers),
+            retry_policy=draft.retry_policy,
+            timeout=draft.timeout,
+            max_concurrent_attempts=draft.max_concurrent_attempts,
+            allowed_ip_ranges=draft.allowed_ip_ranges,
+            labels=dict(draft.labels),
+        )
