@@ -1,0 +1,89 @@
+"""Which subscriptions an event reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, select
+
+from signalpost.domain.event import Event
+from signalpost.domain.filter import EventFilter
+from signalpost.domain.ids import LaneId, TenantId
+from signalpost.domain.lane import Lane
+from signalpost.domain.subscription import State
+from signalpost.store.documents import read_filter
+from signalpost.store.statements import Driven
+from signalpost.store.tables import subscriptions
+
+_MOST_TENANTS = 10_000
+
+_OF_TENANT = Driven(
+    select(
+        subscriptions.c.lane_id,
+        subscriptions.c.state,
+        subscriptions.c.max_concurrent_attempts,
+        subscriptions.c.filter,
+    )
+    .where(
+        subscriptions.c.tenant_id == bindparam("tenant_id"),
+        subscriptions.c.delete_time.is_(None),
+    )
+    .order_by(subscriptions.c.lane_id),
+    "tenant_id",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A subscription as far as accepting events needs it."""
+
+    lane: Lane
+    filter: EventFilter
+    active: bool
+
+
+class Matching:
+    """Keeps the recipients of a tenant in memory.
+
+    Exact within a transaction of the writer, for only that changes subscriptions: whoever
+    changes one there says so by `forget`, and whoever rolls back by `forget_all`.
+    """
+
+    def __init__(self) -> None:
+        self._of_tenant: dict[TenantId, tuple[Recipient, ...]] = {}
+
+    def recipients(self, conn: Connection, event: Event) -> list[Recipient]:
+        """Return those whose filter chooses the event, paused and suspended ones included."""
+        return [
+            recipient
+            for recipient in self._all(conn, event.tenant_id)
+            if recipient.filter.matches(event.event_type, event.resource)
+        ]
+
+    def forget(self, tenant_id: TenantId) -> None:
+        """Read the subscriptions of a tenant anew when they are asked for again."""
+        self._of_tenant.pop(tenant_id, None)
+
+    def forget_all(self) -> None:
+        """Read everything anew."""
+        self._of_tenant.clear()
+
+    def _all(self, conn: Connection, tenant_id: TenantId) -> Sequence[Recipient]:
+        found = self._of_tenant.get(tenant_id)
+        if found is None:
+            if len(self._of_tenant) >= _MOST_TENANTS:
+                self._of_tenant.clear()
+            found = self._of_tenant[tenant_id] = _load(conn, tenant_id)
+        return found
+
+
+def _load(conn: Connection, tenant_id: TenantId) -> tuple[Recipient, ...]:
+    return tuple(
+        Recipient(
+            lane=Lane(LaneId(row.lane_id), tenant_id, row.max_concurrent_attempts),
+            filter=read_filter(row.filter),
+            active=row.state == State.ACTIVE,
+        )
+        for row in _OF_TENANT.fetch(conn, (tenant_id,))
+    )

@@ -1,0 +1,216 @@
+"""Takes leases back, with what became of them.
+
+Each delivery comes with its row in the queue as it is found by its number and token; a row
+that is not found was leased anew meanwhile, and nothing of it is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from sqlalchemy import Connection, bindparam, delete, select, update
+
+from signalpost.domain.delivery import Attempt, DeliveryState, FailureReason, Trigger
+from signalpost.domain.ids import LaneId, TenantId
+from signalpost.domain.lane import Lane
+from signalpost.domain.outcome import AttemptResult, Outcome
+from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
+from signalpost.ports import AttemptRecord
+from signalpost.store import attempts
+from signalpost.store.statements import AnyRow, Driven, Lookup, Values
+from signalpost.store.tables import LEASED, WAITING, deliveries, queue, subscriptions
+from signalpost.store.units import from_time, to_time
+
+_LEASED_ROWS = select(
+    queue.c.id,
+    queue.c.lane_id,
+    queue.c.token,
+    queue.c.attempts,
+    queue.c.tries,
+    queue.c.set_start,
+    queue.c.cause,
+    queue.c.claim_time,
+    subscriptions.c.tenant_id,
+    subscriptions.c.max_concurrent_attempts,
+    subscriptions.c.delete_time,
+).join(subscriptions, subscriptions.c.lane_id == queue.c.lane_id)
+
+# Only by number: with the phase in it, a planner may take the index of leases for it.
+_BY_ID = Lookup(lambda keys: _LEASED_ROWS.where(queue.c.id.in_(keys)))
+
+_REQUEUE = Driven(
+    update(queue)
+    .where(queue.c.id == bindparam("key"), queue.c.token == bindparam("old_token"))
+    .values(
+        phase=WAITING,
+        token=queue.c.token + 1,
+        attempts=queue.c.attempts + 1,
+        due=bindparam("new_due"),
+        tries=bindparam("new_tries"),
+        set_start=bindparam("new_set_start"),
+        cause=int(Trigger.SCHEDULED),
+        claim_time=None,
+        lease_until=None,
+    ),
+    "new_due",
+    "new_tries",
+    "new_set_start",
+    "key",
+    "old_token",
+)
+
+DEQUEUE = Driven(
+    delete(queue).where(queue.c.id == bindparam("key"), queue.c.token == bindparam("old_token")),
+    "key",
+    "old_token",
+)
+
+END_DELIVERY = Driven(
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("key"))
+    .values(
+        state=bindparam("new_state"),
+        failure_reason=bindparam("new_reason"),
+        attempts=bindparam("new_attempts"),
+        end_time=bindparam("now"),
+    ),
+    "new_state",
+    "new_reason",
+    "new_attempts",
+    "now",
+    "key",
+)
+
+_INTERRUPTED = AttemptResult(
+    outcome=Outcome.INTERRUPTED,
+    latency=timedelta(0),
+    error_message="the service stopped before the outcome was known",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordCall:
+    """One call of `record`."""
+
+    record: AttemptRecord
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RescueCall:
+    """One call of `rescue`."""
+
+    now: datetime
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    state: DeliveryState
+    reason: FailureReason
+
+
+def record(conn: Connection, calls: Sequence[RecordCall]) -> list[bool]:
+    """Store attempts and what follows; False for each whose lease was lost."""
+    keys = [call.record.lease.key for call in calls]
+    rows = {row.id: row for row in _BY_ID.fetch(conn, keys)}
+    changes = _Changes([], [], [], [])
+    stored: list[bool] = []
+    for call in calls:
+        lease = call.record.lease
+        row = rows.get(lease.key)
+        held = row is not None and row.token == lease.token
+        if row is not None and held:
+            del rows[lease.key]
+            changes.add(row, call.record.attempt, verdict=call.record.verdict, now=call.now)
+        stored.append(held)
+    changes.apply(conn)
+    return stored
+
+
+def recover(conn: Connection, now: datetime) -> int:
+    """Take back all leases, whatever their time; return how many."""
+    rows = conn.execute(_LEASED_ROWS.where(queue.c.phase == LEASED)).all()
+    _interrupt(conn, rows, now=now)
+    return len(rows)
+
+
+def rescue(conn: Connection, call: RescueCall) -> Sequence[Lane]:
+    """Take back expired leases; return their lanes, each once, without deleted ones."""
+    statement = (
+        _LEASED_ROWS.where(queue.c.phase == LEASED, queue.c.lease_until <= from_time(call.now))
+        .order_by(queue.c.lease_until)
+        .limit(call.limit)
+    )
+    rows = conn.execute(statement).all()
+    _interrupt(conn, rows, now=call.now)
+    lanes = {row.lane_id: _lane(row) for row in rows if row.delete_time is None}
+    return list(lanes.values())
+
+
+def _lane(row: AnyRow) -> Lane:
+    return Lane(LaneId(row.lane_id), TenantId(row.tenant_id), row.max_concurrent_attempts)
+
+
+def _interrupt(conn: Connection, rows: Iterable[AnyRow], *, now: datetime) -> None:
+    changes = _Changes([], [], [], [])
+    for row in rows:
+        attempt = Attempt(
+            number=row.attempts + 1,
+            trigger=Trigger(row.cause),
+            start_time=to_time(row.claim_time),
+            result=_INTERRUPTED,
+        )
+        changes.add(row, attempt, verdict=RetryAt(now, charged=False), now=now)
+    changes.apply(conn)
+
+
+def _follows(verdict: Verdict, *, deleted: bool) -> _End | RetryAt:
+    """Decide the next state; nothing but a success outlives its subscription."""
+    match verdict:
+        case Succeed():
+            return _End(DeliveryState.SUCCEEDED, FailureReason.NONE)
+        case _ if deleted:
+            return _End(DeliveryState.CANCELED, FailureReason.NONE)
+        case GiveUp(reason):
+            return _End(DeliveryState.FAILED, reason)
+        case RetryAt():
+            return verdict
+        case _:
+            assert_never(verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What a transaction writes."""
+
+    attempts: list[Values]
+    requeued: list[Values]
+    dequeued: list[Values]
+    ended: list[Values]
+
+    def add(self, row: AnyRow, attempt: Attempt, *, verdict: Verdict, now: datetime) -> None:
+        number = row.attempts + 1
+        self.attempts.append(attempts.write(row.id, replace(attempt, number=number)))
+        follows = _follows(verdict, deleted=row.delete_time is not None)
+        match follows:
+            case _End(state, reason):
+                self.dequeued.append((row.id, row.token))
+                self.ended.append((int(state), int(reason), number, from_time(now), row.id))
+            case RetryAt(due, charged):
+                tries, set_start = row.tries, row.set_start
+                if charged:
+                    tries += 1
+                    set_start = from_time(attempt.start_time) if set_start is None else set_start
+                self.requeued.append((from_time(due), tries, set_start, row.id, row.token))
+            case _:
+                assert_never(follows)
+
+    def apply(self, conn: Connection) -> None:
+        attempts.INSERT_ATTEMPT.many(conn, self.attempts)
+        _REQUEUE.many(conn, self.requeued)
+        DEQUEUE.many(conn, self.dequeued)
+        END_DELIVERY.many(conn, self.ended)

@@ -1,0 +1,217 @@
+"""Hands out what is pending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    Connection,
+    ScalarSelect,
+    bindparam,
+    exists,
+    select,
+    update,
+)
+
+from signalpost.domain.delivery import DeliveryState, FailureReason, Lease, Trigger
+from signalpost.domain.ids import DeliveryKey, EventId, LaneId, TenantId
+from signalpost.domain.lane import Lane
+from signalpost.domain.subscription import State
+from signalpost.ports import Backlog, Pick
+from signalpost.store.outcomes import DEQUEUE, END_DELIVERY
+from signalpost.store.statements import AnyRow, Driven, Lookup, Values
+from signalpost.store.tables import LEASED, WAITING, events, queue, subscriptions
+from signalpost.store.units import from_time, to_optional_time, to_time
+
+_IS_OPEN = (subscriptions.c.delete_time.is_(None)) & (subscriptions.c.state == int(State.ACTIVE))
+
+# Served by `queue_wait` in its order: the cost does not depend on how much waits.
+_DUE = Driven(
+    select(
+        queue.c.id,
+        queue.c.lane_id,
+        queue.c.token,
+        queue.c.attempts,
+        queue.c.tries,
+        queue.c.set_start,
+        queue.c.due,
+        queue.c.cause,
+        events.c.event_id,
+        events.c.event_type,
+        events.c.tenant_id,
+        events.c.publish_time,
+        events.c.traceparent,
+        events.c.body,
+    )
+    .join(events, events.c.id == queue.c.event_row)
+    .where(
+        queue.c.phase == WAITING,
+        queue.c.lane_id == bindparam("lane_id"),
+        queue.c.due <= bindparam("now"),
+    )
+    .order_by(queue.c.due, queue.c.id)
+    .limit(bindparam("count")),
+    "lane_id",
+    "now",
+    "count",
+)
+
+_VERSIONS = Lookup(
+    lambda keys: select(subscriptions.c.lane_id, subscriptions.c.version).where(
+        subscriptions.c.lane_id.in_(keys),
+        subscriptions.c.state == bindparam("state"),
+        subscriptions.c.delete_time.is_(None),
+    ),
+    "state",
+)
+
+_LEASE = Driven(
+    update(queue)
+    .where(queue.c.id == bindparam("key"), queue.c.token == bindparam("old_token"))
+    .values(
+        phase=LEASED,
+        token=queue.c.token + 1,
+        claim_time=bindparam("now"),
+        lease_until=bindparam("until"),
+    ),
+    "key",
+    "old_token",
+    "now",
+    "until",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimCall:
+    """One call of `claim`."""
+
+    picks: Sequence[Pick]
+    now: datetime
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelCall:
+    """One call of `cancel_waiting`."""
+
+    lane_id: LaneId
+    limit: int
+    now: datetime
+
+
+def claim(conn: Connection, call: ClaimCall) -> Sequence[Lease]:
+    """Lease what is due for longest, of lanes whose subscription is active."""
+    lanes = [pick.lane_id for pick in call.picks]
+    versions = {
+        row.lane_id: row.version
+        for row in _VERSIONS.fetch(conn, lanes, values=(int(State.ACTIVE),))
+    }
+    now = from_time(call.now)
+    leases: list[Lease] = []
+    for pick in call.picks:
+        version = versions.get(pick.lane_id)
+        if version is not None:
+            found = _DUE.fetch(conn, (pick.lane_id, now, pick.count))
+            leases += [_lease(row, version=version) for row in found]
+    until = from_time(call.lease_until)
+    _LEASE.many(conn, [(lease.key, lease.token - 1, now, until) for lease in leases])
+    return leases
+
+
+def _lease(row: AnyRow, *, version: int) -> Lease:
+    return Lease(
+        key=DeliveryKey(row.id),
+        lane_id=LaneId(row.lane_id),
+        token=row.token + 1,
+        number=row.attempts + 1,
+        tries=row.tries,
+        set_start=to_optional_time(row.set_start),
+        due=to_time(row.due),
+        trigger=Trigger(row.cause),
+        subscription_version=version,
+        event_id=EventId(row.event_id),
+        event_type=row.event_type,
+        tenant_id=TenantId(row.tenant_id),
+        accept_time=to_time(row.publish_time),
+        traceparent=row.traceparent,
+        body=row.body,
+    )
+
+
+def _first_due() -> ScalarSelect[int]:
+    return (
+        select(queue.c.due)
+        .where(queue.c.phase == WAITING, queue.c.lane_id == subscriptions.c.lane_id)
+        .order_by(queue.c.due, queue.c.id)
+        .limit(1)
+        .correlate(subscriptions)
+        .scalar_subquery()
+    )
+
+
+def backlogs(conn: Connection) -> Sequence[Backlog]:
+    """Return active lanes in which something waits."""
+    statement = select(
+        subscriptions.c.lane_id,
+        subscriptions.c.tenant_id,
+        subscriptions.c.max_concurrent_attempts,
+        _first_due().label("due"),
+    ).where(_IS_OPEN)
+    return [
+        Backlog(_lane(row), to_time(row.due))
+        for row in conn.execute(statement)
+        if row.due is not None
+    ]
+
+
+def _lane(row: AnyRow) -> Lane:
+    return Lane(LaneId(row.lane_id), TenantId(row.tenant_id), row.max_concurrent_attempts)
+
+
+def next_due(conn: Connection, lanes: Iterable[LaneId]) -> Mapping[LaneId, datetime]:
+    """Return when the first waiting delivery of each active lane is due."""
+    return {
+        LaneId(row.lane_id): to_time(row.due)
+        for row in _NEXT_DUE.fetch(conn, list(lanes), values=(int(State.ACTIVE),))
+        if row.due is not None
+    }
+
+
+_NEXT_DUE = Lookup(
+    lambda keys: select(subscriptions.c.lane_id, _first_due().label("due")).where(
+        subscriptions.c.lane_id.in_(keys),
+        subscriptions.c.state == bindparam("state"),
+        subscriptions.c.delete_time.is_(None),
+    ),
+    "state",
+)
+
+
+def cancel_waiting(conn: Connection, call: CancelCall) -> int:
+    """End waiting deliveries of a lane as CANCELED, the oldest first."""
+    statement = (
+        select(queue.c.id, queue.c.token, queue.c.attempts)
+        .where(queue.c.phase == WAITING, queue.c.lane_id == call.lane_id)
+        .order_by(queue.c.due, queue.c.id)
+        .limit(call.limit)
+    )
+    rows = conn.execute(statement).all()
+    DEQUEUE.many(conn, [(row.id, row.token) for row in rows])
+    END_DELIVERY.many(conn, [_canceled(row, now=call.now) for row in rows])
+    return len(rows)
+
+
+def _canceled(row: AnyRow, *, now: datetime) -> Values:
+    canceled, no_reason = int(DeliveryState.CANCELED), int(FailureReason.NONE)
+    return (canceled, no_reason, row.attempts, from_time(now), row.id)
+
+
+def deleted_lanes(conn: Connection) -> Sequence[LaneId]:
+    """Return lanes of deleted subscriptions in which something still waits."""
+    waits = exists().where(queue.c.phase == WAITING, queue.c.lane_id == subscriptions.c.lane_id)
+    statement = select(subscriptions.c.lane_id).where(
+        subscriptions.c.delete_time.is_not(None), waits
+    )
+    return [LaneId(lane_id) for lane_id in conn.scalars(statement)]

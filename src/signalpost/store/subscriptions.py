@@ -1,0 +1,207 @@
+"""Keeps subscriptions and their signing keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, tuple_, update
+
+from signalpost.domain.errors import AlreadyExists, EtagMismatch, NotFound
+from signalpost.domain.event import Resource
+from signalpost.domain.filter import EventFilter
+from signalpost.domain.ids import LaneId, SubscriptionId, TenantId
+from signalpost.domain.subscription import Subscription
+from signalpost.ports import Page, PageRequest, SubscriptionQuery
+from signalpost.store import subscription_rows
+from signalpost.store.documents import read_filter
+from signalpost.store.matching import Matching
+from signalpost.store.paging import SCAN_LIMIT, collect
+from signalpost.store.sealing import Sealer
+from signalpost.store.statements import AnyRow
+from signalpost.store.tables import signing_keys, subscriptions
+from signalpost.store.units import from_time
+
+_LIVE = subscriptions.c.delete_time.is_(None)
+_OVERHEAD_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceCall:
+    """One call of `replace`."""
+
+    subscription: Subscription
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteCall:
+    """One call of `delete`."""
+
+    tenant_id: TenantId
+    subscription_id: SubscriptionId
+    etag: str | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Registrar:
+    """Changes subscriptions, in the thread of the writer."""
+
+    sealer: Sealer
+    matching: Matching
+
+    def create(self, conn: Connection, subscription: Subscription) -> Subscription:
+        """Store a new one. Raises AlreadyExists."""
+        owner = _named(subscription.tenant_id, subscription.subscription_id)
+        if conn.execute(select(subscriptions.c.lane_id).where(owner)).first() is not None:
+            raise AlreadyExists("subscription", subscription.subscription_id)
+        row = subscription_rows.write(subscription, sealer=self.sealer)
+        lane_id = conn.scalar(insert(subscriptions).values(row).returning(subscriptions.c.lane_id))
+        stored = replace(subscription, lane_id=LaneId(lane_id or 0))
+        self._store_keys(conn, stored)
+        self.matching.forget(stored.tenant_id)
+        return stored
+
+    def replace(self, conn: Connection, call: ReplaceCall) -> Subscription:
+        """Store a changed one. Raises NotFound, EtagMismatch."""
+        changed = call.subscription
+        lane_id = _current(conn, changed.tenant_id, changed.subscription_id, etag=changed.etag)
+        stored = replace(
+            changed, lane_id=lane_id, version=changed.version + 1, update_time=call.now
+        )
+        conn.execute(
+            update(subscriptions)
+            .where(subscriptions.c.lane_id == lane_id)
+            .values(subscription_rows.write(stored, sealer=self.sealer))
+        )
+        self._store_keys(conn, stored)
+        self.matching.forget(stored.tenant_id)
+        return stored
+
+    def delete(self, conn: Connection, call: DeleteCall) -> LaneId:
+        """Leave a tombstone without secrets. Raises NotFound, EtagMismatch."""
+        lane_id = _current(conn, call.tenant_id, call.subscription_id, etag=call.etag)
+        conn.execute(
+            update(subscriptions)
+            .where(subscriptions.c.lane_id == lane_id)
+            .values(
+                delete_time=from_time(call.now),
+                update_time=from_time(call.now),
+                version=subscriptions.c.version + 1,
+                headers=b"",
+            )
+        )
+        conn.execute(delete(signing_keys).where(signing_keys.c.lane_id == lane_id))
+        self.matching.forget(call.tenant_id)
+        return lane_id
+
+    def _store_keys(self, conn: Connection, subscription: Subscription) -> None:
+        conn.execute(delete(signing_keys).where(signing_keys.c.lane_id == subscription.lane_id))
+        rows = subscription_rows.write_keys(subscription, sealer=self.sealer)
+        if rows:
+            conn.execute(insert(signing_keys), rows)
+
+
+def _named(tenant_id: TenantId, subscription_id: SubscriptionId) -> ColumnElement[bool]:
+    return and_(
+        _LIVE,
+        subscriptions.c.tenant_id == tenant_id,
+        subscriptions.c.subscription_id == subscription_id,
+    )
+
+
+def _current(
+    conn: Connection, tenant_id: TenantId, subscription_id: SubscriptionId, *, etag: str | None
+) -> LaneId:
+    columns = select(subscriptions.c.lane_id, subscriptions.c.version)
+    row = conn.execute(columns.where(_named(tenant_id, subscription_id))).one_or_none()
+    if row is None:
+        raise NotFound("subscription", subscription_id)
+    if etag is not None and etag != str(row.version):
+        raise EtagMismatch("subscription", subscription_id)
+    return LaneId(row.lane_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Reads subscriptions. Raises SecretUnreadable where a secret cannot be opened."""
+
+    sealer: Sealer
+
+    def get(
+        self, conn: Connection, tenant_id: TenantId, subscription_id: SubscriptionId
+    ) -> Subscription:
+        """Return the one of this name. Raises NotFound."""
+        return self._one(conn, _named(tenant_id, subscription_id), name=subscription_id)
+
+    def of_lane(self, conn: Connection, lane_id: LaneId) -> Subscription:
+        """Return the one of a lane. Raises NotFound if it is deleted."""
+        return self._one(
+            conn, and_(_LIVE, subscriptions.c.lane_id == lane_id), name=f"of lane {lane_id}"
+        )
+
+    def list_subscriptions(
+        self, conn: Connection, query: SubscriptionQuery, page: PageRequest
+    ) -> Page[Subscription]:
+        """Return them by tenant and ID."""
+        c = subscriptions.c
+        statement = select(subscriptions).where(_LIVE).order_by(c.tenant_id, c.subscription_id)
+        if query.tenant_id is not None:
+            statement = statement.where(c.tenant_id == query.tenant_id)
+        if page.after is not None:
+            tenant_id, subscription_id = orjson.loads(page.after)
+            after = tuple_(c.tenant_id, c.subscription_id) > (tenant_id, subscription_id)
+            statement = statement.where(after)
+        found = collect(
+            conn.execute(statement.limit(SCAN_LIMIT + 1).execution_options(yield_per=200)),
+            page=page,
+            keeps=_chooser(query),
+            weigh=_weight,
+            position=lambda row: orjson.dumps([row.tenant_id, row.subscription_id]).decode(),
+        )
+        return Page(self._complete(conn, found.items), found.next_after)
+
+    def _one(self, conn: Connection, which: ColumnElement[bool], *, name: str) -> Subscription:
+        rows = conn.execute(select(subscriptions).where(which)).all()
+        if not rows:
+            raise NotFound("subscription", name)
+        return self._complete(conn, rows)[0]
+
+    def _complete(self, conn: Connection, rows: Sequence[AnyRow]) -> list[Subscription]:
+        keys: dict[int, list[AnyRow]] = {row.lane_id: [] for row in rows}
+        statement = (
+            select(signing_keys)
+            .where(signing_keys.c.lane_id.in_(list(keys)))
+            .order_by(signing_keys.c.lane_id, signing_keys.c.position)
+        )
+        for key in conn.execute(statement):
+            keys[key.lane_id].append(key)
+        return [
+            subscription_rows.read(row, keys=keys[row.lane_id], sealer=self.sealer) for row in rows
+        ]
+
+
+def _weight(row: AnyRow) -> int:
+    return (
+        _OVERHEAD_BYTES
+        + len(row.filter)
+        + len(row.labels)
+        + len(row.headers)
+        + len(row.endpoint_uri)
+        + len(row.allowed_ip_ranges)
+    )
+
+
+def _chooser(query: SubscriptionQuery) -> Callable[[AnyRow], bool]:
+    def chosen(row: AnyRow) -> bool:
+        if query.states and row.state not in query.states:
+            return False
+        if query.event_type is None:
+            return True
+        types = EventFilter(event_types=read_filter(row.filter).event_types)
+        return types.matches(query.event_type, Resource("", ""))
+
+    return chosen

@@ -1,0 +1,194 @@
+"""The tables.
+
+Times and durations are whole microseconds, times counted from 1970 in UTC. Numbers of enums
+are those of the contract. `queue` holds exactly the pending deliveries: what changes with an
+attempt changes there, and no index covers what changes in `deliveries`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    literal_column,
+)
+
+from signalpost.domain.delivery import DeliveryState
+
+WAITING = literal_column("0", Integer)
+"""Phase of a delivery that a claim may take. Literal, for the planner must know it."""
+
+LEASED = literal_column("2", Integer)
+"""Phase of a delivery that is leased."""
+
+FAILED = literal_column(str(int(DeliveryState.FAILED)), Integer)
+"""State of a dead letter, literal for the same reason."""
+
+# SQLite makes a column its row number only if its type is INTEGER to the letter.
+Big = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData()
+
+
+def _index(
+    name: str, *columns: ColumnElement[object], where: ColumnElement[bool], unique: bool = False
+) -> None:
+    Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("resource_type", Text, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("publish_time", Big, nullable=False),
+    Column("delivery_count", Integer, nullable=False),
+    Column("traceparent", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    # Last, so that a search through the other columns does not read it.
+    Column("body", LargeBinary, nullable=False),
+)
+# The event's ID leads: IDs that rise with time then keep the inserts of all tenants together.
+Index("events_by_event_id", events.c.event_id, events.c.tenant_id, unique=True)
+Index("events_by_tenant", events.c.tenant_id, events.c.id)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("lane_id", Integer, primary_key=True, autoincrement=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("subscription_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("suspension_reason", SmallInteger, nullable=False),
+    Column("suspension_message", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("endpoint_uri", Text, nullable=False),
+    Column("filter", Text, nullable=False),
+    Column("headers", LargeBinary, nullable=False),  # sealed
+    Column("retry_policy", Text, nullable=False),
+    Column("timeout", Big, nullable=False),
+    Column("max_concurrent_attempts", Integer, nullable=False),
+    Column("allowed_ip_ranges", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("create_time", Big, nullable=False),
+    Column("update_time", Big, nullable=False),
+    Column("delete_time", Big),
+    sqlite_autoincrement=True,
+)
+_index(
+    "subscriptions_live",
+    subscriptions.c.tenant_id,
+    subscriptions.c.subscription_id,
+    unique=True,
+    where=subscriptions.c.delete_time.is_(None),
+)
+Index(
+    "subscriptions_by_id",
+    subscriptions.c.subscription_id,
+    subscriptions.c.tenant_id,
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("lane_id", Integer, primary_key=True, autoincrement=False),
+    Column("position", SmallInteger, primary_key=True, autoincrement=False),
+    Column("key_id", Text, nullable=False),
+    Column("algorithm", SmallInteger, nullable=False),
+    Column("secret", LargeBinary, nullable=False),  # sealed
+    Column("create_time", Big, nullable=False),
+    Column("expire_time", Big),
+    sqlite_with_rowid=False,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),
+    Column("event_row", Big, nullable=False),
+    Column("lane_id", Integer, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("failure_reason", SmallInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),  # while it is pending, see `queue`
+    Column("create_time", Big, nullable=False),
+    Column("end_time", Big),
+)
+Index("deliveries_by_event", deliveries.c.event_row, deliveries.c.id)
+Index("deliveries_by_lane", deliveries.c.lane_id, deliveries.c.id)
+Index("deliveries_by_tenant", deliveries.c.tenant_id, deliveries.c.id)
+_index(
+    "deliveries_failed_by_lane",
+    deliveries.c.lane_id,
+    deliveries.c.id,
+    where=deliveries.c.state == FAILED,
+)
+_index(
+    "deliveries_failed_by_tenant",
+    deliveries.c.tenant_id,
+    deliveries.c.id,
+    where=deliveries.c.state == FAILED,
+)
+
+queue = Table(
+    "queue",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),  # of the delivery
+    Column("lane_id", Integer, nullable=False),
+    Column("event_row", Big, nullable=False),
+    Column("phase", SmallInteger, nullable=False),
+    Column("due", Big, nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("set_start", Big),
+    Column("cause", SmallInteger, nullable=False),
+    Column("claim_time", Big),
+    Column("lease_until", Big),
+)
+_index("queue_wait", queue.c.lane_id, queue.c.due, queue.c.id, where=queue.c.phase == WAITING)
+_index("queue_lease", queue.c.lease_until, where=queue.c.phase == LEASED)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("delivery_id", Big, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("cause", SmallInteger, nullable=False),
+    Column("start_time", Big, nullable=False),
+    Column("outcome", SmallInteger, nullable=False),
+    Column("latency", Big, nullable=False),
+    Column("dns", Big),
+    Column("connect", Big),
+    Column("tls", Big),
+    Column("write", Big),
+    Column("wait", Big),
+    Column("status_code", Integer, nullable=False),
+    Column("response_truncated", SmallInteger, nullable=False),
+    Column("retry_after", Text, nullable=False),
+    Column("error_code", Text, nullable=False),
+    Column("error_message", Text, nullable=False),
+    Column("remote_address", Text, nullable=False),
+    Column("response_body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,209 @@
+"""The one thread that writes, and how concurrent writes share a transaction.
+
+A round takes all jobs that wait, up to a limit, and runs them in one transaction: jobs of one
+verb together, one verb after another. One flush makes all of them durable; then their callers
+are answered. Expected failures are answers and disturb nobody. If anything else goes wrong,
+the round is rolled back and each job tried alone, so that a bad one fails only itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from signalpost import failpoints
+from signalpost.domain.errors import SignalpostError, StorageUnavailable
+from signalpost.store.engine import breaks_connection, checkpoint, storage_error
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+MOST_JOBS = 1000
+MOST_BYTES = 4 * 1024 * 1024
+"""Bounds of a round: they bound the time until its first caller is answered."""
+
+_BYTES_A_ROW = 2048
+_CHECKPOINT_AFTER_BYTES = 8 * 1024 * 1024
+_IDLE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Verb(Generic[A, R]):
+    """Something to do in a write transaction, for many callers at once.
+
+    `run` answers each of them, a `SignalpostError` being the answer of one that fails without
+    having written anything. `before_commit` and `after_commit` name failpoints.
+    """
+
+    run: Callable[[Connection, Sequence[A]], Sequence[R | SignalpostError]]
+    before_commit: str = ""
+    after_commit: str = ""
+
+
+def one_by_one(function: Callable[[Connection, A], R], *, after_commit: str = "") -> Verb[A, R]:
+    """Make a verb of a function for one caller. It may raise SignalpostError before it writes."""
+
+    def answer(conn: Connection, argument: A) -> R | SignalpostError:
+        try:
+            return function(conn, argument)
+        except SignalpostError as error:
+            return error
+
+    return Verb(
+        run=lambda conn, arguments: [answer(conn, argument) for argument in arguments],
+        after_commit=after_commit,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    verb: Verb[Any, Any]
+    argument: Any
+    weight: int
+    future: asyncio.Future[Any]
+
+
+class Writer:
+    """Owns the connection that writes. Created, called and closed in one event loop.
+
+    `on_rollback` is called in its thread when what verbs did has not come to pass.
+    """
+
+    def __init__(self, engine: Engine, *, on_rollback: Callable[[], None]) -> None:
+        self._engine = engine
+        self._on_rollback = on_rollback
+        self._loop = asyncio.get_running_loop()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._conn: Connection | None = None
+        self._bytes_since_checkpoint = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def submit(self, verb: Verb[A, R], argument: A, *, content_bytes: int = 0) -> R:
+        """Run a verb and return its answer once that is durable.
+
+        A caller that is cancelled leaves a job that is done wholly or not at all.
+        """
+        if self._closed:
+            raise StorageUnavailable
+        future: asyncio.Future[R] = self._loop.create_future()
+        weight = content_bytes + _BYTES_A_ROW
+        self._jobs.put(_Job(verb=verb, argument=argument, weight=weight, future=future))
+        return await future
+
+    async def aclose(self) -> None:
+        """Finish what was submitted, bring the WAL home and close the connection."""
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            jobs, open_for_more = self._take()
+            if jobs:
+                self._round(jobs)
+            if self._bytes_since_checkpoint > _CHECKPOINT_AFTER_BYTES or not jobs:
+                self._checkpoint()
+        self._checkpoint()
+        self._drop_connection()
+
+    def _take(self) -> tuple[list[_Job], bool]:
+        """Wait for jobs; none of them means idle. False with them: they are the last."""
+        jobs: list[_Job] = []
+        weight = 0
+        timeout = _IDLE_SECONDS if self._bytes_since_checkpoint else None
+        with suppress(queue.Empty):
+            job = self._jobs.get(timeout=timeout)
+            while job is not None:
+                # A caller that was cancelled before the round began is not served.
+                if not job.future.cancelled():
+                    jobs.append(job)
+                    weight += job.weight
+                if len(jobs) >= MOST_JOBS or weight >= MOST_BYTES:
+                    return jobs, True
+                job = self._jobs.get_nowait()
+            return jobs, False
+        return jobs, True
+
+    def _round(self, jobs: list[_Job]) -> None:
+        self._bytes_since_checkpoint += sum(job.weight for job in jobs)
+        try:
+            answers = self._transact(jobs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers hear of it
+            failure = storage_error(error)
+            self._undone(error)
+            if len(jobs) > 1 and not isinstance(failure, StorageUnavailable):
+                for job in jobs:
+                    self._round([job])
+            else:
+                self._answer([(job, storage_error(error) or error) for job in jobs])
+        else:
+            self._answer(list(zip(jobs, answers, strict=True)))
+
+    def _transact(self, jobs: list[_Job]) -> list[Any]:
+        if self._conn is None:
+            self._conn = self._engine.connect()
+        by_verb: dict[Verb[Any, Any], list[int]] = {}
+        for at, job in enumerate(jobs):
+            by_verb.setdefault(job.verb, []).append(at)
+        answers: list[Any] = [None] * len(jobs)
+        with self._conn.begin():
+            for verb, places in by_verb.items():
+                results = verb.run(self._conn, [jobs[at].argument for at in places])
+                for at, result in zip(places, results, strict=True):
+                    answers[at] = result
+            for verb in by_verb:
+                failpoints.hit(verb.before_commit)
+        for verb, places in by_verb.items():
+            _hit_after_commit(verb, answers, places)
+        return answers
+
+    def _undone(self, error: Exception) -> None:
+        self._on_rollback()
+        if breaks_connection(error):
+            self._drop_connection()
+
+    def _drop_connection(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            with suppress(DBAPIError):
+                conn.close()
+
+    def _checkpoint(self) -> None:
+        self._bytes_since_checkpoint = 0
+        if self._conn is not None:
+            checkpoint(self._conn)
+
+    def _answer(self, answers: list[tuple[_Job, Any]]) -> None:
+        # The loop may be gone, and its callers with it.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(_settle, answers)
+
+
+def _hit_after_commit(verb: Verb[Any, Any], answers: list[Any], places: list[int]) -> None:
+    try:
+        failpoints.hit(verb.after_commit)
+    except failpoints.InjectedFault as fault:
+        for at in places:
+            answers[at] = fault
+
+
+def _settle(answers: list[tuple[_Job, Any]]) -> None:
+    for job, answer in answers:
+        if job.future.done():
+            continue
+        if isinstance(answer, BaseException):
+            job.future.set_exception(answer)
+        else:
+            job.future.set_result(answer)
