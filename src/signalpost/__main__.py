@@ -1,0 +1,27 @@
+"""Starts the command `signalpost`, or says what is missing for it."""
+
+from __future__ import annotations
+
+import sys
+
+_MISSING = (
+    "signalpost: the command needs the server's packages ({} is missing).\n"
+    'Install them with: pip install "signalpost[server]"\n'
+)
+
+
+def main() -> None:
+    """Run the command. Exits with 1 if the extra `server` is not installed."""
+    try:
+        from signalpost.cli.command import signalpost  # noqa: PLC0415  it may not be installable
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "signalpost").partition(".")[0]
+        if package == "signalpost":
+            raise
+        sys.stderr.write(_MISSING.format(package))
+        sys.exit(1)
+    signalpost(prog_name="signalpost")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Flags that stand for settings.
+
+They carry text: `settings.load` reads it, the environment and the defaults, and reports all
+mistakes at once. So no flag has a default or a variable of its own here, only in its help.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from signalpost.settings import (
+    DEFAULT_DATABASE,
+    DEFAULT_HTTP,
+    DEFAULT_LISTEN,
+    Settings,
+    SettingsInvalid,
+    load,
+)
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _help(text: str, *, variable: str, default: str) -> str:
+    return f"{text}  [{variable}; default: {default}]"
+
+
+listen: Decorator = click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    help=_help(
+        "Where to take gRPC calls. Only addresses of this machine: callers cannot be"
+        " authenticated yet.",
+        variable="SIGNALPOST_LISTEN",
+        default=DEFAULT_LISTEN,
+    ),
+)
+database: Decorator = click.option(
+    "--database",
+    metavar="URL",
+    help=_help(
+        "The database: three slashes for a path relative to the working directory, four for"
+        " an absolute one.",
+        variable="SIGNALPOST_DATABASE_URL",
+        default=DEFAULT_DATABASE,
+    ),
+)
+http: Decorator = click.option(
+    "--http",
+    metavar="HOST:PORT",
+    help=_help(
+        "Where /healthz and /readyz are.",
+        variable="SIGNALPOST_HTTP",
+        default=DEFAULT_HTTP,
+    ),
+)
+egress_allow: Decorator = click.option(
+    "--egress-allow",
+    metavar="CIDR",
+    multiple=True,
+    help=_help(
+        "An address range, such as 10.1.0.0/16, that webhooks may go to although it is not"
+        " public. Repeat it for more.",
+        variable="SIGNALPOST_EGRESS_ALLOW, separated by commas",
+        default="none",
+    ),
+)
+egress_ca: Decorator = click.option(
+    "--egress-ca",
+    metavar="FILE",
+    help=_help(
+        "A file with certificates (PEM) of authorities to trust besides the system's.",
+        variable="SIGNALPOST_EGRESS_CA",
+        default="none",
+    ),
+)
+reflection: Decorator = click.option(
+    "--reflection/--no-reflection",
+    default=None,
+    help=_help(
+        "Lets tools such as grpcurl ask for the contract.",
+        variable="SIGNALPOST_REFLECTION",
+        default="off; on with --dev",
+    ),
+)
+dev: Decorator = click.option(
+    "--dev",
+    is_flag=True,
+    default=None,
+    help=_help(
+        "For development: webhooks may go to this machine, also by plain http.",
+        variable="SIGNALPOST_DEV",
+        default="off",
+    ),
+)
+
+
+def settings_from(flags: Mapping[str, object], *, only: str | None = None) -> Settings:
+    """Return the settings that these flags and the environment make; None and () are absent.
+
+    With `only`, no other variable than that one is read. Ends the command with 2 and one
+    line for each mistake.
+    """
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    environment = {
+        name: value for name, value in os.environ.items() if only is None or name == only
+    }
+    try:
+        return load(given, environment)
+    except SettingsInvalid as invalid:
+        click.echo(str(invalid), err=True)
+        raise click.exceptions.Exit(2) from None

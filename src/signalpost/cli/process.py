@@ -1,0 +1,41 @@
+"""How a command runs: until it is done, or until somebody ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+import uvloop
+
+
+def run(work: Coroutine[Any, Any, int], *, when_interrupted: int) -> int:
+    """Run a command to its end and return its exit code.
+
+    SIGINT or SIGTERM cancels it, so that it cleans up; the exit code then is
+    `when_interrupted`. A second signal ends the process at once.
+    """
+    return uvloop.run(_guarded(work, when_interrupted=when_interrupted))
+
+
+async def _guarded(work: Coroutine[Any, Any, int], *, when_interrupted: int) -> int:
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not interrupted:
+            raise
+        return when_interrupted

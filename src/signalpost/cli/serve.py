@@ -1,0 +1,70 @@
+"""`signalpost serve`: the service itself."""
+
+from __future__ import annotations
+
+import click
+import uvloop
+
+from signalpost import __version__, app
+from signalpost.cli import options
+from signalpost.cli.terminal import visible
+from signalpost.settings import Settings
+from signalpost.telemetry import logs
+
+
+@click.command()
+@options.listen
+@options.database
+@options.http
+@options.egress_allow
+@options.egress_ca
+@options.reflection
+@options.dev
+def serve(**flags: object) -> None:
+    """Take events over gRPC and deliver them as signed webhooks.
+
+    Each flag can be given as the environment variable named with it; a flag goes first.
+    SIGNALPOST_MASTER_KEY, the Base64 of 32 bytes, seals secrets in the database; without it
+    a key is made in a file beside an SQLite database.
+
+    It runs until SIGTERM or Ctrl-C, and then lets what is under way finish. Logs go to
+    standard error.
+
+    \b
+    Examples:
+        signalpost serve --dev
+        signalpost serve --database sqlite:////var/lib/signalpost/signalpost.db
+        SIGNALPOST_LISTEN=127.0.0.1:7000 signalpost serve
+    """
+    settings = options.settings_from(flags)
+    logs.configure()
+
+    def announce(running: app.Running) -> None:
+        click.echo(_announcement(settings, running))
+
+    try:
+        uvloop.run(app.serve(settings, ready=announce))
+    except app.StartFailed as failure:
+        click.echo(visible(str(failure)), err=True)
+        raise click.exceptions.Exit(1) from None
+
+
+def _announcement(settings: Settings, running: app.Running) -> str:
+    """Say where everything is, and what is allowed that is not by default."""
+    lines = [
+        f"Signalpost {__version__}",
+        f"  gRPC       {running.grpc_address}" + (" (reflection on)" * settings.reflection),
+        f"  health     http://{running.http_address}/healthz and /readyz",
+        f"  database   {visible(settings.database)}",
+    ]
+    if settings.egress_allow:
+        ranges = ", ".join(str(network) for network in settings.egress_allow)
+        lines.append(f"  egress     {ranges} allowed besides public addresses")
+    if settings.egress_ca:
+        lines.append(f"  trusting   {visible(str(settings.egress_ca))} besides the system's roots")
+    if settings.dev:
+        lines.append(
+            "  --dev      webhooks may go to this machine, also by plain http;"
+            " callers need no credentials: for development only"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,86 @@
+"""The command `signalpost` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+LIMIT_SECONDS = 90
+"""A process that hangs is killed, so that the test fails instead of hanging, too."""
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if "SIGNALPOST" not in name}
+    return kept | {"COLUMNS": "200", **(extra or {})}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "signalpost", *arguments]
+
+
+def run(
+    *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env=clean_environment(environment),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+
+
+class Running:
+    """A started command, read line by line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.seen = ""
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Read on until what was printed since the last match matches."""
+        assert self._process.stdout is not None
+        text = ""
+        for line in self._process.stdout:
+            self.seen += line
+            text += line
+            if match := re.search(pattern, text, re.MULTILINE):
+                return match
+        raise AssertionError(f"no {pattern!r} in {self.seen!r}; {self.end()}")
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal; return the exit code and what went to standard error."""
+        self._process.send_signal(number)
+        output, errors = self._process.communicate()
+        self.seen += output
+        return self._process.returncode, errors
+
+
+@contextmanager
+def running(
+    *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    with subprocess.Popen(
+        command(*arguments),
+        cwd=cwd,
+        env=clean_environment(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        watchdog = threading.Timer(LIMIT_SECONDS, process.kill)
+        watchdog.start()
+        try:
+            yield Running(process)
+        finally:
+            watchdog.cancel()
+            process.kill()

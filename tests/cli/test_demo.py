@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from signalpost.cli.examples import examples
+from signalpost.clock import SystemClock
+from signalpost.domain.catalogue import RESERVED, RESOURCE_TYPES
+from tests.cli.processes import clean_environment, run, running
+from tests.conftest import Require
+
+
+def test_there_is_one_example_of_each_type_that_publishers_send() -> None:
+    fields = [event.WhichOneof("payload") for event in examples(SystemClock().now())]
+    names = [str(field).replace("_", ".", 1) for field in fields]
+    assert len(names) == 12
+    assert set(names) == set(RESOURCE_TYPES) - RESERVED
+
+
+def test_once_shows_every_event_verified_and_one_retry(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {"TMPDIR": str(temporary), "SIGNALPOST_LISTEN": "nonsense"}
+    for _ in range(2):  # nothing is left that would disturb a second run
+        ended = run("demo", "--once", cwd=tmp_path, environment=environment)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        for name in set(RESOURCE_TYPES) - RESERVED:
+            assert re.search(rf"^{name} .* delivered +verified ", ended.stdout, re.MULTILINE)
+        assert "12 of 12 events delivered and verified in " in ended.stdout
+        assert "usage.quota_alert: REJECTED 503, then SUCCEEDED 200\n" in ended.stdout
+        assert ended.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
+    assert not list(temporary.iterdir())
+
+
+def test_once_fails_and_says_what_failed(tmp_path: Path) -> None:
+    ended = run("demo", "--once", "--answer", "500", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "0 of 12 events delivered and verified in " in ended.stdout
+    attempts = ", then ".join(["REJECTED 500"] * 4)
+    for name in set(RESOURCE_TYPES) - RESERVED:
+        assert f"{name}: {attempts}; failed: EXHAUSTED, REJECTED 500\n" in ended.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_commands_it_prints_work_and_a_signal_ends_it_with_zero(
+    tmp_path: Path, require: Require, number: int
+) -> None:
+    with running("demo", cwd=tmp_path) as shown:
+        commands = [shown.wait_for(r"^(\S*grpcurl -plaintext .+)$")[1] for _ in range(3)]
+        shown.wait_for(r"^What arrives is shown here")
+        program = Path(shlex.split(commands[0])[0])
+        require(program.is_absolute(), "grpcurl is not installed beside Python")
+        answers = [
+            subprocess.run(
+                ["/bin/sh", "-c", line],
+                cwd=tmp_path,
+                env=clean_environment(),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            for line in commands
+        ]
+        assert [answer.returncode for answer in answers] == [0, 0, 0], answers
+        shown.wait_for(r"account\.connected .* account acc_43 .* verified  answered 200$")
+        code, errors = shown.end(number)
+    assert (code, errors) == (0, "")
+    assert '"outcome": "ACCEPTED"' in answers[0].stdout
+    assert answers[1].stdout.count('"delivery_id"') + answers[1].stdout.count('"deliveryId"') == 3
+    assert '"demo"' in answers[2].stdout
+    assert "whsec_" not in "".join(answer.stdout for answer in answers)
+
+
+def test_it_works_while_the_default_ports_are_taken(tmp_path: Path) -> None:
+    taken = []
+    for port in (50051, 9464, 8443):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                taken.append(socket.create_server(("127.0.0.1", port)))
+    try:
+        assert run("demo", "--once", cwd=tmp_path).returncode == 0
+    finally:
+        for listener in taken:
+            listener.close()

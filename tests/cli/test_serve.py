@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import signal
+import socket
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from signalpost.v1.event_service_pb2 import ListEventsRequest
+from signalpost.v1.event_service_pb2_grpc import EventServiceStub
+from tests.cli.processes import run, running
+
+FREE = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_announces_itself_serves_and_ends_with_zero(tmp_path: Path, number: int) -> None:
+    with running("serve", *FREE, cwd=tmp_path) as served:
+        address = served.wait_for(r"gRPC +(\S+)$")[1]
+        health_url = served.wait_for(r"health +(\S+) and /readyz$")[1]
+        assert served.wait_for(r"database +(\S+)$")[1] == "sqlite:///signalpost.db"
+        with grpc.insecure_channel(address) as channel:
+            answer = EventServiceStub(channel).ListEvents(ListEventsRequest(), timeout=30)
+        assert not answer.events
+        assert httpx.get(health_url, timeout=30).status_code == 200
+        code, errors = served.end(number)
+    assert code == 0, errors
+    assert "--dev" not in served.seen
+    assert "Traceback" not in errors
+
+
+def test_dev_is_said_at_start(tmp_path: Path) -> None:
+    flags = ("--dev", "--egress-allow", "10.0.0.0/8", "--egress-allow", "fd00::/8")
+    with running("serve", *FREE, *flags, cwd=tmp_path) as served:
+        served.wait_for(r"gRPC .*\(reflection on\)$")
+        served.wait_for(r"10\.0\.0\.0/8, fd00::/8 allowed")
+        served.wait_for(r"--dev .*plain http.*for development only$")
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    ended = run(
+        "serve",
+        "--listen",
+        "0.0.0.0:50051",
+        "--egress-allow",
+        "10.0.0.1/8",
+        cwd=tmp_path,
+        environment={"SIGNALPOST_HTTP": "nonsense", "SIGNALPOST_MASTER_KEY": "c2hvcnQ="},
+    )
+    assert ended.returncode == 2
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 4
+    for line, place in zip(
+        lines, ["--listen", "--http", "--egress-allow", "SIGNALPOST_MASTER_KEY"], strict=True
+    ):
+        assert line.startswith(place)
+    assert "c2hvcnQ" not in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = run("serve", "--listen", address, "--http", "127.0.0.1:0", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert address in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_database_in_use_is_refused(tmp_path: Path) -> None:
+    with running("serve", *FREE, cwd=tmp_path) as served:
+        served.wait_for(r"gRPC +\S+$")
+        ended = run("serve", *FREE, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "signalpost.db" in ended.stderr
+    assert "Traceback" not in ended.stderr
