@@ -76,11 +76,8 @@ def _unreadable(found: Sequence[Violation]) -> bool:
 
 def _traceparent(context: Context) -> str:
     """Return the one of the call, empty if it has none or a malformed one."""
-    metadata = context.invocation_metadata() or ()
-    values = [value for key, value in metadata if key == "traceparent"]
-    if len(values) == 1 and isinstance(values[0], str) and TRACEPARENT(values[0]) is None:
-        return values[0]
-    return ""
+    value = dict(context.invocation_metadata() or ()).get("traceparent", "")
+    return value if isinstance(value, str) and TRACEPARENT(value) is None else ""
 
 
 def _result(published: Published) -> PublishResult:
