@@ -1,0 +1,70 @@
+"""How far an attempt got, and how long each phase of it took."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from datetime import timedelta
+from enum import StrEnum
+
+from signalpost.domain.outcome import Timings
+from signalpost.domain.subscription import IpNetwork
+
+
+class Phase(StrEnum):
+    """What an attempt is busy with, in this order; on a kept connection only the last two."""
+
+    DNS = "DNS"
+    CONNECT = "CONNECT"
+    TLS = "TLS"
+    WRITE = "WRITE"
+    WAIT = "WAIT"
+
+
+class Trail:
+    """Notes of one attempt, written by whoever works for it.
+
+    `phase` is the last one that began; CONNECT as well while it waits for its turn.
+    """
+
+    __slots__ = ("_begun", "_durations", "_running", "_start", "allowed", "closed", "peer", "phase")
+
+    def __init__(self, allowed: tuple[IpNetwork, ...] = ()) -> None:
+        self.allowed = allowed
+        self.peer = ""
+        self.closed = False
+        self.phase = Phase.CONNECT
+        self._start = time.perf_counter()
+        self._begun = self._start
+        self._running = False
+        self._durations: dict[Phase, float] = {}
+
+    def begin(self, phase: Phase) -> None:
+        """Note that a phase begins; a running one ends."""
+        self.end()
+        self.phase = phase
+        self._begun = time.perf_counter()
+        self._running = True
+
+    def end(self) -> None:
+        """Note that the running phase, if any, ended."""
+        if self._running:
+            self._durations[self.phase] = time.perf_counter() - self._begun
+            self._running = False
+
+    def elapsed(self) -> timedelta:
+        """Return the time since the attempt began."""
+        return timedelta(seconds=time.perf_counter() - self._start)
+
+    def timings(self) -> Timings:
+        """Return how long the phases took that took place."""
+        return Timings(
+            **{
+                phase.value.lower(): timedelta(seconds=seconds)
+                for phase, seconds in self._durations.items()
+            }
+        )
+
+
+CURRENT: ContextVar[Trail] = ContextVar("signalpost_trail")
+"""The trail of the attempt that this task makes: pooled connections work for one at a time."""

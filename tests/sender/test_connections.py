@@ -1,0 +1,147 @@
+"""When a connection is kept, and for whom."""
+
+import ssl
+from unittest.mock import patch
+
+import pytest
+
+from signalpost.domain.outcome import Outcome
+from signalpost.sender import pools, stream
+from signalpost.sender.sender import HttpSender
+from tests.sender.conftest import NAME, webhook
+from tests.sender.receivers import OK, Conversation, Receivers, answering, saying
+
+
+async def test_a_connection_read_to_the_end_of_its_answer_is_used_again(
+    sender: HttpSender, receivers: Receivers, tls: ssl.SSLContext
+) -> None:
+    receiver = await receivers.start(answering(OK), tls=tls)
+    first = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
+    second = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
+    assert first.timings.dns is not None
+    assert first.timings.connect is not None
+    assert first.timings.tls is not None
+    assert second.outcome is Outcome.SUCCEEDED
+    assert (second.timings.dns, second.timings.connect, second.timings.tls) == (None, None, None)
+    assert second.timings.wait is not None
+    assert second.remote_address == first.remote_address == f"127.0.0.1:{receiver.port}"
+    assert [request.connection for request in receiver.requests] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 100_000,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+    ],
+    ids=["too long", "cut short", "asked to close"],
+)
+async def test_a_connection_that_may_hold_more_is_closed(
+    sender: HttpSender, receivers: Receivers, unread: bytes
+) -> None:
+    receiver = await receivers.start(answering(unread))
+    for _ in range(2):
+        result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+        assert result.outcome is Outcome.SUCCEEDED
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_a_late_answer_is_never_taken_for_the_next_one(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    """A request times out; its answer comes when the next one is under way."""
+
+    async def behave(conversation: Conversation) -> None:
+        await answering(b"" if conversation.number == 1 else OK)(conversation)
+
+    receiver = await receivers.start(behave)
+    late = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", seconds=0.2))
+    assert late.outcome is Outcome.TIMED_OUT
+    assert await receiver.closed.get() == 1
+    next_one = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    assert next_one.outcome is Outcome.SUCCEEDED
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_a_connection_closed_by_the_endpoint_is_not_used_again(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    receiver = await receivers.start(saying(OK))
+    for expected in (1, 2):
+        result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+        assert result.outcome is Outcome.SUCCEEDED
+        assert await receiver.closed.get() == expected
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_an_old_connection_is_not_used_again(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    receiver = await receivers.start(answering(OK))
+    with patch.object(stream, "MAX_AGE_SECONDS", 0.0):
+        await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    assert [request.connection for request in receiver.requests] == [1, 2, 2]
+
+
+async def test_lanes_do_not_share_connections(sender: HttpSender, receivers: Receivers) -> None:
+    receiver = await receivers.start(answering(OK))
+    for lane in (1, 2, 1, 2):
+        await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", lane=lane))
+    assert [request.connection for request in receiver.requests] == [1, 2, 1, 2]
+
+
+async def test_unused_connections_are_closed(sender: HttpSender, receivers: Receivers) -> None:
+    receiver = await receivers.start(answering(OK))
+    await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    await sender.run_once()
+    assert receiver.closed.empty()
+    with patch.object(pools.Pools.sweep, "__kwdefaults__", {"idle_seconds": 0.0}):
+        await sender.run_once()
+    assert await receiver.closed.get() == 1
+
+
+async def test_connections_of_few_endpoints_are_kept(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    receiver = await receivers.start(answering(OK))
+    with patch.object(pools, "MAX_ENDPOINTS", 2):
+        for lane in (1, 2, 1, 3, 1):
+            await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", lane=lane))
+    assert await receiver.closed.get() == 2
+    assert receiver.closed.empty()
+    assert [request.connection for request in receiver.requests] == [1, 2, 1, 3, 1]
+
+
+async def test_closing_the_sender_closes_its_connections(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    receiver = await receivers.start(answering(OK))
+    await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    await sender.aclose()
+    assert await receiver.closed.get() == 1
+
+
+async def test_proxies_of_the_environment_are_ignored(
+    sender: HttpSender, receivers: Receivers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await receivers.start(answering(OK))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv(name.lower(), f"http://127.0.0.1:{proxy.port}")
+    receiver = await receivers.start(answering(OK))
+    result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    assert result.outcome is Outcome.SUCCEEDED
+    assert (len(receiver.requests), proxy.connections) == (1, 0)
+
+
+async def test_the_endpoints_name_is_shown_and_its_address_dialled(
+    sender: HttpSender, receivers: Receivers, tls: ssl.SSLContext
+) -> None:
+    receiver = await receivers.start(answering(OK), tls=tls)
+    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
+    assert result.outcome is Outcome.SUCCEEDED
+    assert receiver.server_names == [NAME]
+    assert receiver.requests[0].headers["host"] == f"{NAME}:{receiver.port}"

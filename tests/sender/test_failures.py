@@ -1,0 +1,348 @@
+"""How failures are told apart."""
+
+import asyncio
+import datetime
+import logging
+import socket
+import ssl
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from signalpost import failpoints
+from signalpost.domain.outcome import Outcome
+from signalpost.sender.sender import HttpSender
+from tests.sender.conftest import NAME, server_context, webhook
+from tests.sender.names import NameServer
+from tests.sender.receivers import (
+    OK,
+    Behaviour,
+    Conversation,
+    Receivers,
+    answering,
+    deaf,
+    free_port,
+    saying,
+    silent,
+)
+
+SHORT = 0.3
+PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+FUTURE = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)
+FAR_FUTURE = datetime.datetime(2101, 1, 1, tzinfo=datetime.UTC)
+
+
+async def test_a_closed_port_is_refused(sender: HttpSender) -> None:
+    port = free_port()
+    result = await sender.send(webhook(f"http://127.0.0.1:{port}/"))
+    assert result.outcome is Outcome.CONNECTION_FAILED
+    assert result.error_code == "CONNECTION_REFUSED"
+    assert result.error_message == "Connection refused"
+    assert result.remote_address == f"127.0.0.1:{port}"
+    assert result.timings.connect is not None
+    assert result.timings.write is None
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        (saying(b"", reset=True), "CONNECTION_RESET"),
+        (saying(b""), "CONNECTION_CLOSED"),
+        (saying(b"HTTP/1.1 200 O"), "CONNECTION_CLOSED"),
+        (saying(b"HTTP/1.1 200 OK\r\nContent-Le"), "CONNECTION_CLOSED"),
+    ],
+)
+async def test_a_connection_that_breaks_before_the_answer_is_lost(
+    sender: HttpSender, receivers: Receivers, behaviour: Behaviour, code: str
+) -> None:
+    receiver = await receivers.start(behaviour)
+    result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    assert (result.outcome, result.error_code) == (Outcome.CONNECTION_LOST, code)
+    assert result.status_code == 0
+    assert len(receiver.requests) == receiver.connections == 1
+
+
+async def test_a_kept_connection_that_breaks_under_the_next_request_is_lost_not_repaired(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    async def behave(conversation: Conversation) -> None:
+        await conversation.read()
+        await conversation.say(OK)
+        await conversation.read()
+
+    receiver = await receivers.start(behave)
+    first = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    second = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    assert first.outcome is Outcome.SUCCEEDED
+    assert (second.outcome, second.error_code) == (Outcome.CONNECTION_LOST, "CONNECTION_CLOSED")
+    assert [request.connection for request in receiver.requests] == [1, 1]
+
+
+async def test_an_early_answer_to_a_body_that_is_not_taken_counts(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    async def behave(conversation: Conversation) -> None:
+        await conversation.reader.readuntil(b"\r\n\r\n")
+        await conversation.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        conversation.reset()
+
+    receiver = await receivers.start(behave)
+    result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    assert (result.outcome, result.status_code) == (Outcome.REJECTED, 413)
+
+
+# Time.
+
+
+async def test_a_name_server_that_is_silent_times_out(
+    sender: HttpSender, names: NameServer
+) -> None:
+    names.zone["silent.example"] = None
+    result = await sender.send(webhook("https://silent.example/", seconds=SHORT))
+    assert (result.outcome, result.error_code) == (Outcome.TIMED_OUT, "DNS")
+    assert names.asked["silent.example"]
+    assert result.timings.dns is not None
+    assert result.timings.connect is None
+
+
+@pytest.fixture
+def full_backlog() -> Iterator[int]:
+    """A port that answers no connection request any more."""
+    waiting = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+            waiting.append(client)
+        yield listener.getsockname()[1]
+        for client in waiting:
+            client.close()
+
+
+async def test_an_endpoint_that_does_not_accept_times_out(
+    sender: HttpSender, full_backlog: int
+) -> None:
+    result = await sender.send(webhook(f"http://127.0.0.1:{full_backlog}/", seconds=SHORT))
+    assert (result.outcome, result.error_code) == (Outcome.TIMED_OUT, "CONNECT")
+    assert result.timings.connect is not None
+
+
+async def test_a_handshake_that_stalls_times_out(sender: HttpSender, receivers: Receivers) -> None:
+    receiver = await receivers.start(deaf)
+    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/", seconds=SHORT))
+    assert (result.outcome, result.error_code) == (Outcome.TIMED_OUT, "TLS")
+    assert result.timings.tls is not None
+    assert result.timings.write is None
+
+
+async def test_an_endpoint_that_does_not_read_times_out(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    receiver = await receivers.start(deaf)
+    endpoint = f"http://127.0.0.1:{receiver.port}/"
+    result = await sender.send(webhook(endpoint, body=b"x" * 32_000_000, seconds=SHORT))
+    assert (result.outcome, result.error_code) == (Outcome.TIMED_OUT, "WRITE")
+    assert result.timings.write is not None
+    assert result.timings.wait is None
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        pytest.param(silent, id="silent"),
+        pytest.param(saying(b"HTTP/1.1 200 OK\r\n", then_repeat=b"X: y\r\n"), id="headers"),
+        pytest.param(saying(b"", then_repeat=b"HTTP/1.1 102 Processing\r\n\r\n"), id="interim"),
+    ],
+)
+async def test_an_endpoint_that_does_not_answer_ends_and_leaves_no_connection(
+    sender: HttpSender, receivers: Receivers, behaviour: Behaviour
+) -> None:
+    receiver = await receivers.start(behaviour)
+    result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", seconds=SHORT))
+    assert result.outcome in {Outcome.TIMED_OUT, Outcome.PROTOCOL_ERROR}
+    assert result.error_code in {"WAIT", "INVALID_RESPONSE"}
+    assert await receiver.closed.get() == 1
+
+
+async def test_cancelling_an_attempt_closes_its_connection(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    arrived = asyncio.Event()
+
+    async def behave(conversation: Conversation) -> None:
+        await conversation.read()
+        arrived.set()
+        await conversation.reader.read()
+
+    receiver = await receivers.start(behave)
+    attempt = asyncio.create_task(sender.send(webhook(f"http://127.0.0.1:{receiver.port}/")))
+    await arrived.wait()
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    assert await receiver.closed.get() == 1
+
+
+# TLS.
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(PAST)
+        .not_valid_after(FUTURE)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "self-signed.pem"
+    path.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+    return context
+
+
+@pytest.fixture
+def bad_contexts(authority: trustme.CA, tmp_path: Path) -> dict[str, ssl.SSLContext]:
+    issue = authority.issue_cert
+    return {
+        "expired": server_context(issue(NAME, not_after=PAST)),
+        "not yet valid": server_context(issue(NAME, not_before=FUTURE, not_after=FAR_FUTURE)),
+        "other host": server_context(issue("other.example")),
+        "common name only": server_context(issue(common_name=NAME)),
+        "wildcard two levels up": server_context(issue("*.example")),
+        "unknown authority": server_context(trustme.CA().issue_cert(NAME)),
+        "self-signed": self_signed(tmp_path),
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("expired", NAME, "CERTIFICATE_EXPIRED"),
+        ("not yet valid", NAME, "CERTIFICATE_NOT_YET_VALID"),
+        ("other host", NAME, "HOSTNAME_MISMATCH"),
+        ("other host", "127.0.0.1", "HOSTNAME_MISMATCH"),
+        ("common name only", NAME, "HOSTNAME_MISMATCH"),
+        ("wildcard two levels up", "deep.receiver.example", "HOSTNAME_MISMATCH"),
+        ("unknown authority", NAME, "UNKNOWN_CA"),
+        ("self-signed", NAME, "SELF_SIGNED"),
+    ],
+)
+async def test_a_certificate_that_does_not_hold_gets_no_request(
+    sender: HttpSender,
+    receivers: Receivers,
+    bad_contexts: dict[str, ssl.SSLContext],
+    case: tuple[str, str, str],
+) -> None:
+    kind, host, code = case
+    receiver = await receivers.start(answering(OK), tls=bad_contexts[kind])
+    result = await sender.send(webhook(f"https://{host}:{receiver.port}/"))
+    assert (result.outcome, result.error_code) == (Outcome.TLS_FAILED, code)
+    assert result.error_message
+    assert receiver.server_names == [None if host == "127.0.0.1" else host]
+    assert receiver.requests == []
+
+
+async def test_tls_older_than_1_2_is_refused(
+    sender: HttpSender, receivers: Receivers, tls: ssl.SSLContext
+) -> None:
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        tls.minimum_version = ssl.TLSVersion.TLSv1
+        tls.maximum_version = ssl.TLSVersion.TLSv1_1
+    tls.set_ciphers("ALL:@SECLEVEL=0")
+    receiver = await receivers.start(answering(OK), tls=tls)
+    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
+    assert result.outcome is Outcome.TLS_FAILED
+    assert receiver.requests == []
+
+
+async def test_an_endpoint_that_knows_only_older_versions_of_tls_is_told_apart(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    alert = bytes([21, 3, 1, 0, 2, 2, 70])  # fatal: protocol_version
+
+    async def behave(conversation: Conversation) -> None:
+        await conversation.reader.read(1)
+        await conversation.say(alert)
+        await conversation.reader.read()
+
+    receiver = await receivers.start(behave)
+    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
+    assert (result.outcome, result.error_code) == (Outcome.TLS_FAILED, "TLS_VERSION")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_tls_since_1_2_is_spoken(
+    sender: HttpSender, receivers: Receivers, tls: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    tls.minimum_version = tls.maximum_version = version
+    receiver = await receivers.start(answering(OK), tls=tls)
+    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
+    assert result.outcome is Outcome.SUCCEEDED
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"garbage" * 100, b""])
+async def test_what_does_not_speak_tls_fails_the_handshake(
+    sender: HttpSender, receivers: Receivers, said: bytes
+) -> None:
+    async def behave(conversation: Conversation) -> None:
+        await conversation.reader.read(1)
+        await conversation.say(said)
+
+    receiver = await receivers.start(behave)
+    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
+    assert (result.outcome, result.error_code) == (Outcome.TLS_FAILED, "HANDSHAKE_FAILED")
+
+
+# Ourselves.
+
+
+async def test_a_fault_in_the_middle_of_the_body_is_a_result_and_logged(
+    sender: HttpSender,
+    receivers: Receivers,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    arrived = asyncio.Queue[bytes]()
+
+    async def behave(conversation: Conversation) -> None:
+        await conversation.reader.readuntil(b"\r\n\r\n")
+        arrived.put_nowait(await conversation.reader.read())
+
+    receiver = await receivers.start(behave)
+    monkeypatch.setitem(failpoints._armed, "http.mid_body", "raise")
+    result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", body=b"0123456789"))
+    assert (result.outcome, result.error_code) == (Outcome.CONNECTION_LOST, "INTERNAL")
+    assert await arrived.get() == b"01234"
+    [record] = [record for record in caplog.records if record.name == "signalpost.sender"]
+    assert record.levelno == logging.ERROR
+    assert record.exc_info
+
+
+async def test_a_header_that_cannot_be_sent_is_not_repeated_anywhere(
+    sender: HttpSender, receivers: Receivers, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = await receivers.start(answering(OK))
+    request = webhook(f"http://127.0.0.1:{receiver.port}/", headers={"X-Key": "s3cret\r\nX: y"})
+    result = await sender.send(request)
+    assert (result.outcome, result.error_code) == (Outcome.CONNECTION_LOST, "INTERNAL")
+    assert receiver.requests == []
+    assert "s3cret" not in repr(result) + caplog.text + repr(request)
