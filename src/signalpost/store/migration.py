@@ -37,8 +37,9 @@ def upgrade(conn: Connection, *, name: str) -> tuple[str | None, str]:
         raise DatabaseRefused(f"{name} was made by a newer version of signalpost: upgrade")
     if before is None and not is_empty:
         raise DatabaseRefused(f"{name} is the database of something else")
-    command.upgrade(config, "head")
     head = script.get_current_head()
     if head is None:
         raise DatabaseRefused("this installation is damaged: it has no migrations")
+    if before != head:
+        command.upgrade(config, "head")
     return before, head

@@ -1,0 +1,22 @@
+"""The store offers what its consumers ask for. What this file shows, mypy checks."""
+
+from __future__ import annotations
+
+from signalpost.ports import (
+    DeliveryQueue,
+    DeliveryReader,
+    EventStore,
+    StoreHealth,
+    SubscriptionStore,
+)
+from signalpost.store import Store
+
+
+async def test_one_store_serves_every_port(store: Store) -> None:
+    events: EventStore = store
+    subscriptions: SubscriptionStore = store
+    queue: DeliveryQueue = store
+    reader: DeliveryReader = store
+    health: StoreHealth = store
+    assert len({events, subscriptions, queue, reader, health}) == 1
+    await health.check_writable()
