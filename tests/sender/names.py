@@ -16,6 +16,7 @@ class NameServer:
     def __init__(self, zone: dict[str, list[str] | str | None]) -> None:
         self.zone = zone
         self.asked: Counter[str] = Counter()
+        self._heard = asyncio.Event()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
@@ -32,11 +33,17 @@ class NameServer:
         host, port = self._socket.getsockname()
         return f"{host}:{port}"
 
+    async def until_asked(self, *names: str) -> None:
+        while not all(self.asked[name] for name in names):
+            self._heard.clear()
+            await self._heard.wait()
+
     def _answer(self) -> None:
         data, client = self._socket.recvfrom(4096)
         question = DNSRecord.parse(data)
         name = str(question.q.qname).rstrip(".").lower()
         self.asked[name] += 1
+        self._heard.set()
         known = self.zone.get(name, "NXDOMAIN")
         if known is None:
             return
