@@ -1,0 +1,237 @@
+"""The composition root: builds every part by hand, owns every lifetime, drains at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Final
+
+import uuid_utils
+
+from signalpost import __version__, failpoints
+from signalpost.api.server import AddressUnavailable, Server, Services, build_server
+from signalpost.clock import SystemClock
+from signalpost.delivery.attempt import Attempter
+from signalpost.delivery.lanes import LaneHome
+from signalpost.delivery.rescuer import Rescuer
+from signalpost.delivery.targets import Targets
+from signalpost.delivery.worker import Worker
+from signalpost.domain.address import EgressPolicy
+from signalpost.domain.errors import SignalpostError
+from signalpost.domain.verdict import JITTER_MAX, JITTER_MIN
+from signalpost.health import HealthServer
+from signalpost.publishing.publish import Publisher
+from signalpost.sender.guard import Listener
+from signalpost.sender.resolver import Resolver
+from signalpost.sender.sender import HttpSender
+from signalpost.settings import Address, Settings
+from signalpost.store import DatabaseRefused, Store
+from signalpost.subscriptions.endpoints import EndpointRules
+from signalpost.subscriptions.keys import KeyRing
+from signalpost.subscriptions.register import Registrar
+
+GRACE: Final = timedelta(seconds=20)
+"""How long attempts under way may take to end when the service stops."""
+
+_CALL_GRACE: Final = timedelta(seconds=5)
+_RECORD_GRACE: Final = timedelta(seconds=5)
+
+_logger = logging.getLogger(__name__)
+
+
+class StartFailed(Exception):
+    """The service cannot start; the message is one line that says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A service that serves: where its two listeners are, as `host:port`."""
+
+    grpc_address: str
+    http_address: str
+
+
+async def serve(settings: Settings, *, ready: Callable[[Running], None] | None = None) -> None:
+    """Run the service until SIGTERM or SIGINT, then drain. A second signal ends it at once.
+
+    Raises StartFailed.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    async with running(settings) as service:
+        if ready is not None:
+            ready(service)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """Run the service while the context lasts. Raises StartFailed.
+
+    If one of its loops fails, the body is cancelled and the failure comes out.
+    """
+    if settings.failpoint is not None:
+        failpoints.arm(settings.failpoint)
+    async with AsyncExitStack() as stack:
+        parts = await _build(settings, stack)
+        async with asyncio.TaskGroup() as loops:
+            working = loops.create_task(parts.worker.run())
+            rescuing = loops.create_task(parts.rescuer.run())
+            await parts.server.start()
+            _logger.info("serving", extra={"grpc": parts.grpc, "http": str(parts.health.address)})
+            try:
+                yield Running(parts.grpc, str(parts.health.address))
+            finally:
+                await _drain(parts, working)
+                rescuing.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What is started and drained."""
+
+    grpc: str
+    server: Server
+    health: HealthServer
+    worker: Worker
+    rescuer: Rescuer
+
+
+async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
+    """Build everything, bound but not serving yet; what must be closed is put on the stack."""
+    clock = SystemClock()
+    store = await _open_store(settings)
+    stack.push_async_callback(store.aclose)
+    policy = EgressPolicy(allowed=settings.egress_allow, loopback=settings.dev)
+    own: set[Listener] = set()
+    sender = _build_sender(settings, policy, own)
+    stack.push_async_callback(sender.aclose)
+    lanes = LaneHome()
+    attempter = Attempter(
+        targets=Targets(store),
+        sender=sender,
+        clock=clock,
+        jitter=lambda: random.uniform(JITTER_MIN, JITTER_MAX),  # noqa: S311 - it spreads load
+        user_agent=f"Signalpost/{__version__}",
+    )
+    worker = Worker(queue=store, lanes=lanes, attempter=attempter, clock=clock)
+    rescuer = Rescuer(queue=store, subscriptions=store, lanes=lanes, clock=clock)
+    await rescuer.start()
+    server = _bind(_services(settings, store, lanes, clock, policy), settings)
+    health = _start_health(settings, store, worker)
+    stack.push_async_callback(asyncio.to_thread, health.stop)
+    grpc = Address(settings.listen.host, server.port)
+    own |= _sockets(grpc) | _sockets(health.address)
+    return _Parts(str(grpc), server, health, worker, rescuer)
+
+
+async def _drain(parts: _Parts, working: asyncio.Task[None]) -> None:
+    """Take no calls, start no attempts, and let what is under way end within its grace."""
+    _logger.info("draining", extra={"grace_seconds": GRACE.total_seconds()})
+    parts.worker.drain(grace=GRACE)
+    await parts.server.drain(_CALL_GRACE)
+    limit = (GRACE + _RECORD_GRACE).total_seconds()
+    _, late = await asyncio.wait([working], timeout=limit)
+    for task in late:
+        _logger.error("storage did not take the last outcomes; they will be made again")
+        task.cancel()
+
+
+async def _open_store(settings: Settings) -> Store:
+    try:
+        store = await Store.open(settings.database, master_key=settings.master_key)
+    except DatabaseRefused as error:
+        raise StartFailed(str(error)) from None
+    if store.made_key_file is not None:
+        _logger.warning(
+            "made a master key in %s: move it to a safe place and set SIGNALPOST_MASTER_KEY to"
+            " what it holds; without it the secrets of this database are lost",
+            store.made_key_file,
+        )
+    return store
+
+
+def _build_sender(settings: Settings, policy: EgressPolicy, own: set[Listener]) -> HttpSender:
+    try:
+        return HttpSender(
+            policy=policy,
+            own_listeners=lambda: own,
+            resolver=Resolver(),
+            ca_file=settings.egress_ca,
+        )
+    except OSError as error:
+        problem = f"{settings.egress_ca} holds no certificates (PEM): {error.strerror or error}"
+        raise StartFailed(f"--egress-ca (SIGNALPOST_EGRESS_CA): {problem}") from None
+
+
+def _services(
+    settings: Settings, store: Store, lanes: LaneHome, clock: SystemClock, policy: EgressPolicy
+) -> Services:
+    def new_id() -> str:
+        return str(uuid_utils.uuid7())
+
+    keys = KeyRing(store, clock=clock, new_id=new_id, entropy=secrets.token_bytes)
+    return Services(
+        publisher=Publisher(store, lanes=lanes, clock=clock, new_id=new_id),
+        registrar=Registrar(
+            store,
+            lanes=lanes,
+            clock=clock,
+            new_id=new_id,
+            keys=keys,
+            endpoints=EndpointRules(policy=policy, dev=settings.dev),
+        ),
+        keys=keys,
+        events=store,
+        subscriptions=store,
+        deliveries=store,
+        new_id=new_id,
+        page_token_key=store.page_token_key,
+    )
+
+
+def _bind(services: Services, settings: Settings) -> Server:
+    try:
+        return build_server(services, address=str(settings.listen), reflection=settings.reflection)
+    except AddressUnavailable as error:
+        raise StartFailed(f"--listen (SIGNALPOST_LISTEN): {error}") from None
+
+
+def _start_health(settings: Settings, store: Store, worker: Worker) -> HealthServer:
+    async def ready() -> str | None:
+        if not worker.is_alive:
+            return "draining"
+        try:
+            await store.check_writable()
+        except SignalpostError as error:
+            return str(error)
+        return None
+
+    try:
+        health = HealthServer(settings.http, ready=ready)
+    except OSError as error:
+        problem = f"cannot listen on {settings.http}: {error.strerror}"
+        raise StartFailed(f"--http (SIGNALPOST_HTTP): {problem}") from None
+    health.start()
+    return health
+
+
+def _sockets(address: Address) -> set[Listener]:
+    hosts = ("127.0.0.1", "::1") if address.host == "localhost" else (address.host,)
+    return {(ip_address(host), address.port) for host in hosts}

@@ -1,0 +1,160 @@
+"""The real service: `signalpost serve` as a process of its own."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+
+from signalpost.v1.delivery_pb2 import Delivery
+from signalpost.v1.delivery_service_pb2 import ListDeliveriesRequest
+from signalpost.v1.delivery_service_pb2_grpc import DeliveryServiceStub
+from signalpost.v1.event_pb2 import Event, EventFilter, Resource
+from signalpost.v1.event_service_pb2 import PublishRequest, PublishResult
+from signalpost.v1.event_service_pb2_grpc import EventServiceStub
+from signalpost.v1.subscription_pb2 import RetryPolicy, Subscription
+from signalpost.v1.subscription_service_pb2 import CreateSubscriptionRequest
+from signalpost.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+
+START_SECONDS = 30
+
+
+@dataclass
+class Service:
+    """Starts, kills and stops one server; its database stays in `folder` from run to run."""
+
+    folder: Path
+    ca: Path
+    options: tuple[str, ...] = ("--dev",)
+    listen: str = "127.0.0.1:0"
+    process: asyncio.subprocess.Process | None = None
+    log: list[str] = field(default_factory=list)
+    _logged: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def start(self, *, failpoint: str = "") -> "Service":
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "signalpost", "serve", *self.options),
+            *("--database", f"sqlite:///{self.folder / 'signalpost.db'}"),
+            *("--listen", self.listen, "--http", "127.0.0.1:0", "--egress-ca", str(self.ca)),
+            env=os.environ | {"SIGNALPOST_FAILPOINT": failpoint},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(START_SECONDS):
+            serving = await self._until_serving()
+        self.address, self.http = serving["grpc"], serving["http"]
+        self._reading = asyncio.create_task(self._read_on())
+        self.channel = grpc.aio.insecure_channel(self.address)
+        self.events = EventServiceStub(self.channel)
+        self.subscriptions = SubscriptionServiceStub(self.channel)
+        self.deliveries = DeliveryServiceStub(self.channel)
+        return self
+
+    async def kill(self) -> None:
+        """End it as a power cut of the process would."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """Ask it to end and return its exit code."""
+        return await self._end(signal.SIGTERM)
+
+    async def ended(self) -> int:
+        """Wait until it ended by itself."""
+        assert self.process is not None
+        code = await self.process.wait()
+        await self._reading
+        await self.channel.close()
+        return code
+
+    async def _end(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        return await self.ended()
+
+    async def _until_serving(self) -> dict[str, str]:
+        while line := await self._read_line():
+            entry = json.loads(line) if line.startswith("{") else {}
+            if entry.get("message") == "serving":
+                return dict(entry)
+        raise AssertionError("the service did not start:\n" + "\n".join(self.log))
+
+    async def _read_on(self) -> None:
+        while await self._read_line():
+            pass
+
+    async def _read_line(self) -> str:
+        assert self.process is not None
+        assert self.process.stderr is not None
+        line = (await self.process.stderr.readline()).decode()
+        async with self._logged:
+            if line:
+                self.log.append(line.rstrip("\n"))
+            self._logged.notify_all()
+        return line
+
+    async def logged(self, message: str) -> None:
+        """Wait until the service logged this message."""
+        async with asyncio.timeout(START_SECONDS), self._logged:
+            await self._logged.wait_for(lambda: any(f'"{message}"' in line for line in self.log))
+
+    async def subscribe(
+        self,
+        url: str,
+        *,
+        subscription_id: str = "",
+        tenant_id: str = "",
+        event_types: Sequence[str] = (),
+        max_attempts: int = 20,
+    ) -> str:
+        """Create a subscription that retries every second, and return its secret."""
+        second = Duration(seconds=1)
+        subscription = Subscription(
+            subscription_id=subscription_id,
+            tenant_id=tenant_id,
+            endpoint_uri=url,
+            filter=EventFilter(event_types=event_types),
+            retry_policy=RetryPolicy(
+                max_attempts=max_attempts, min_backoff=second, max_backoff=second
+            ),
+        )
+        request = CreateSubscriptionRequest(subscription=subscription)
+        return (await self.subscriptions.CreateSubscription(request)).secret
+
+    async def publish(self, *events: Event) -> list[PublishResult]:
+        request = PublishRequest(events=events)
+        response = await self.events.Publish(request, timeout=30)
+        return list(response.results)
+
+    async def list_deliveries(self) -> list[Delivery]:
+        """Return every delivery there is."""
+        found: list[Delivery] = []
+        request = ListDeliveriesRequest(tenant_id="-", page_size=1000)
+        while True:
+            page = await self.deliveries.ListDeliveries(request)
+            found.extend(page.deliveries)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
+
+    async def drained(self, *, seconds: float = 60) -> list[Delivery]:
+        """Wait until nothing is pending; return all deliveries."""
+        async with asyncio.timeout(seconds):
+            while True:
+                deliveries = await self.list_deliveries()
+                if all(d.state != Delivery.PENDING for d in deliveries):
+                    return deliveries
+                await asyncio.sleep(0.1)
+
+
+def connected(event_id: str = "", *, resource: str = "acc_1") -> Event:
+    """An `account.connected` event."""
+    event = Event(event_id=event_id, resource=Resource(id=resource))
+    event.account_connected.integration = "gmail"
+    return event

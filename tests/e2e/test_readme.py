@@ -1,0 +1,184 @@
+"""Runs the tour of the README as it stands: only ports differ, so that tests run in parallel."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.processes import Running, clean_environment, started
+from tests.conftest import Require
+
+README = Path(__file__).parents[2] / "README.md"
+TOUR = re.compile(r"<!-- The tour: .*? -->(.*)<!-- The tour ends. -->", re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PORTS = ("8443", "50051")
+BIN = Path(sys.executable).parent
+VARYING_KEYS = re.compile(r"(_time|_id|^secret|^etag|^latency|^remote_address)$")
+KEPT_KEYS = ("event_id", "subscription_id")
+VARYING_TEXT = re.compile(r"\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+@dataclass
+class Step:
+    """A command, what it answers, and what the receiver shows then."""
+
+    command: str
+    answer: Any = None
+    shown: list[str] = field(default_factory=list)
+
+    @property
+    def stays(self) -> bool:
+        return self.command.startswith("signalpost ")
+
+
+def tour(text: str) -> Iterator[Step]:
+    """Read the steps of the tour."""
+    found = TOUR.search(text)
+    assert found
+    step = None
+    for language, block in BLOCK.findall(found[1]):
+        if language == "sh":
+            if step:
+                yield step
+            step = Step(block)
+        elif step and language == "json":
+            step.answer = json.loads(block)
+        else:
+            assert step
+            assert language == "text"
+            step.shown += block.splitlines()
+    assert step
+    yield step
+
+
+def free_ports(count: int) -> list[str]:
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [str(found.getsockname()[1]) for found in sockets]
+
+
+def masked(value: Any, key: str = "") -> Any:
+    """Hide what differs from run to run, but not that it is there."""
+    match value:
+        case dict():
+            return {name: masked(item, name) for name, item in value.items()}
+        case list():
+            return [masked(item, key) for item in value]
+        case str() if VARYING_KEYS.search(key) and key not in KEPT_KEYS:
+            return "..."
+    return value
+
+
+def without_timings(document: Any) -> Any:
+    """Drop the phases of attempts: which took place depends on the state of the connection."""
+    match document:
+        case dict():
+            return {
+                name: without_timings(item) for name, item in document.items() if name != "timings"
+            }
+        case list():
+            return [without_timings(item) for item in document]
+    return document
+
+
+def comparable(document: Any) -> Any:
+    return masked(without_timings(document))
+
+
+@dataclass
+class Tour:
+    """Runs steps; what stays is ended at the end."""
+
+    folder: Path
+    environment: dict[str, str]
+    stack: ExitStack
+    receiver: Running | None = None
+
+    def run(self, step: Step) -> None:
+        if step.stays:
+            self._start(step)
+            return
+        answer = self._call(step)
+        # A delivery that has just arrived may not be on record yet: read until it is.
+        while "ListDeliveries" in step.command and '"PENDING"' in json.dumps(answer):
+            answer = self._call(step)
+        assert comparable(answer) == comparable(step.answer)
+        self._watch(step.shown)
+
+    def _start(self, step: Step) -> None:
+        process = self.stack.enter_context(
+            started(["/bin/sh", "-c", f"exec {step.command}"], self.folder, self.environment)
+        )
+        for line in step.shown:
+            process.wait_for("^" + re.escape(line) + "$")
+        if self.receiver is None:
+            process.wait_for(r"^Ctrl-C ends it\.$")
+            self.receiver = process
+
+    def _call(self, step: Step) -> Any:
+        ended = subprocess.run(
+            ["/bin/sh", "-c", step.command],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return json.loads(ended.stdout)
+
+    def _watch(self, lines: Sequence[str]) -> None:
+        assert self.receiver
+        for line in lines:
+            pattern = VARYING_TEXT.sub(VARYING_TEXT.pattern.replace("\\", "\\\\"), re.escape(line))
+            self.receiver.wait_for(f"^{pattern}$")
+
+
+@pytest.fixture
+def text() -> str:
+    text = README.read_text("utf-8")
+    for port, other in zip(PORTS, free_ports(len(PORTS)), strict=True):
+        text = text.replace(port, other)
+    return text
+
+
+def test_the_tour_works_as_it_is_written(text: str, tmp_path: Path, require: Require) -> None:
+    require((BIN / "grpcurl").exists(), "grpcurl is not installed beside Python")
+    environment = clean_environment({"SIGNALPOST_HTTP": "127.0.0.1:0"})
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+    steps = list(tour(text))
+    assert [step.stays for step in steps].count(False) == 5
+    with ExitStack() as stack:
+        running = Tour(tmp_path, environment, stack)
+        for step in steps:
+            running.run(step)
+
+
+def test_settings_named_in_the_readme_are_those_of_the_command(tmp_path: Path) -> None:
+    settings = README.read_text("utf-8").partition("## Settings")[2]
+    documented = set(re.findall(r"^\| `(--[a-z-]+)`", settings, re.MULTILINE))
+    help_text = subprocess.run(
+        [sys.executable, "-m", "signalpost", "serve", "--help"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    offered = set(re.findall(r"^  (--[a-z-]+)", help_text, re.MULTILINE))
+    assert documented == offered
