@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from signalpost.api.checks import MAX_SECONDS, MIN_SECONDS
 from signalpost.domain.event import MAX_BODY_BYTES
 from signalpost.v1.delivery_service_pb2 import ListDeliveriesRequest
 from signalpost.v1.event_pb2 import Event, EventFilter, Resource
@@ -289,6 +290,67 @@ async def test_pages_follow_one_another_and_belong_to_their_query(service: Servi
     request.tenant_id = "acme"
     failure = await failure_of(service.events.ListEvents(request))
     assert failure.violations == {"page_token": "PAGE_TOKEN_INVALID"}
+
+
+async def test_lists_fit_into_what_any_client_takes(service: Service) -> None:
+    details = Struct()
+    details.update({"samples": [1] * 90_000})
+    alert = AnomalyAlert(kind="k", severity=AnomalyAlert.LOW, details=details)
+    names = [f"e{number}" for number in range(8)]
+    for name in names:
+        await service.publish(event(event_id=name, anomaly_alert=alert))
+    assert alert.ByteSize() * len(names) > 4 * 1024 * 1024
+    request, seen = ListEventsRequest(page_size=1000), []
+    while True:
+        page = await service.events.ListEvents(request)
+        seen += [one.event_id for one in page.events]
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            break
+    assert seen == names[::-1]
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\u2028\U0001f600", "</script>\x7f"])
+async def test_any_text_comes_back_as_it_was_sent(service: Service, text: str) -> None:
+    details = Struct()
+    details.update({text: [text]})
+    alert = AnomalyAlert(kind=text, severity=AnomalyAlert.LOW, details=details)
+    await service.publish(event(anomaly_alert=alert))
+    (stored,) = await service.stored()
+    assert stored.anomaly_alert == alert
+
+
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "2026-03-05T06:07:08.10Z"]
+)
+async def test_any_time_comes_back_as_it_was_sent(service: Service, moment: str) -> None:
+    timestamp = Timestamp()
+    timestamp.FromJsonString(moment)
+    await service.publish(event(timestamp=timestamp))
+    (stored,) = await service.stored()
+    assert stored.timestamp == timestamp
+
+
+async def test_lists_may_be_bounded_by_the_first_and_last_time_there_are(
+    service: Service,
+) -> None:
+    await service.publish(event())
+    first = Timestamp(seconds=MIN_SECONDS)
+    assert len((await service.events.ListEvents(ListEventsRequest(start_time=first))).events) == 1
+    assert not (await service.events.ListEvents(ListEventsRequest(end_time=first))).events
+    last = Timestamp(seconds=MAX_SECONDS, nanos=999_999_999)
+    assert len((await service.events.ListEvents(ListEventsRequest(end_time=last))).events) == 1
+    assert not (await service.events.ListEvents(ListEventsRequest(start_time=last))).events
+
+
+@pytest.mark.parametrize("seconds", [-62_135_596_801, 253_402_300_800])
+async def test_time_out_of_range_is_refused(service: Service, seconds: int) -> None:
+    timestamp = Timestamp(seconds=seconds)
+    failure = await failure_of(service.publish(event(timestamp=timestamp)))
+    assert failure.violations == {"events[0].timestamp": "FIELD_INVALID"}
+    request = ListEventsRequest(start_time=timestamp)
+    failure = await failure_of(service.events.ListEvents(request))
+    assert failure.violations == {"start_time": "FIELD_INVALID"}
 
 
 async def test_event_of_another_tenant_is_like_a_missing_one(service: Service) -> None:

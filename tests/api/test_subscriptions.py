@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import logging
 from datetime import timedelta
@@ -253,6 +254,14 @@ async def test_rotation_without_overlap_drops_former_keys_at_once(service: Servi
     rotated = await rotate(service, overlap=Duration(), secret=SECRET)
     assert rotated.secret == SECRET
     assert await stored_secrets(service) == [secret_bytes(SECRET)]
+
+
+async def test_rotations_at_the_same_time_all_count(service: Service) -> None:
+    await service.subscribe(subscription_id="crm")
+    rotated = await asyncio.gather(*(rotate(service) for _ in range(3)))
+    stored = await stored_secrets(service)
+    assert len(stored) == 4
+    assert {secret_bytes(one.secret) for one in rotated} == set(stored[:3])
 
 
 async def test_a_sixth_key_is_refused_until_one_expires(service: Service) -> None:

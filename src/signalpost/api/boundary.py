@@ -57,7 +57,7 @@ class Boundary:
             try:
                 failpoints.hit("handler")
                 response = await method(_parse(kind, data), context)
-                answer: bytes | Status = response.SerializeToString()
+                answer: bytes | Status = response.SerializeToString(deterministic=True)
             except SignalpostError as error:
                 answer = status.status_of(error)
             except Exception:

@@ -22,7 +22,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from signalpost.api.constraints import CONSTRAINTS
-from signalpost.api.findings import Findings, TooMany
+from signalpost.api.findings import MAX_VIOLATIONS, Findings, TooMany
 from signalpost.api.rules import Rule
 from signalpost.api.structs import check_struct, quoted
 from signalpost.domain.errors import Reason, RequestInvalid, Violation
@@ -58,10 +58,14 @@ def demand(request: Message) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _FieldPlan:
-    """What the walk must know of a field, read from its descriptor once."""
+    """What the walk must know of a field, read from its descriptor once.
+
+    Nothing can be wrong with a `free` one: text, an integer or a boolean without a rule.
+    """
 
     name: str
     rule: Rule
+    free: bool
     repeated: bool
     mapped: bool
     kind: int
@@ -74,7 +78,7 @@ class _Plan:
     """What the walk must know of a message: its fields by number, and which are required."""
 
     fields: Mapping[int, _FieldPlan]
-    required: tuple[str, ...]
+    required: frozenset[str]
     payload_numbers: range
 
 
@@ -85,19 +89,20 @@ def _plan(descriptor: Descriptor) -> _Plan:
         field.number: _field_plan(field, rules.get(field.name, _NO_RULE))
         for field in descriptor.fields
     }
-    is_event = descriptor is Event.DESCRIPTOR
     return _Plan(
         fields,
-        tuple(name for name, rule in rules.items() if rule.required),
-        _PAYLOAD_NUMBERS if is_event else range(0),
+        frozenset(name for name, rule in rules.items() if rule.required),
+        _PAYLOAD_NUMBERS if descriptor is Event.DESCRIPTOR else range(0),
     )
 
 
 def _field_plan(field: FieldDescriptor, rule: Rule) -> _FieldPlan:
     message, enum = field.message_type, field.enum_type
+    plain = message is None and enum is None and field.cpp_type != FieldDescriptor.CPPTYPE_DOUBLE
     return _FieldPlan(
         name=field.name,
         rule=rule,
+        free=plain and rule.check is None and rule.most is None,
         repeated=field.is_repeated,
         mapped=message is not None and message.GetOptions().map_entry,
         kind=field.cpp_type,
@@ -115,15 +120,16 @@ class _Walk:
     def message(self, message: Message, path: str) -> None:
         """Check a message of the contract; `path` is "" or ends with a dot."""
         plan = _plan(message.DESCRIPTOR)
-        present = set()
+        missing = set(plan.required)
         for descriptor, value in message.ListFields():
             field = plan.fields[descriptor.number]
-            present.add(field.name)
-            self._field(value, field, path + field.name)
-        unknown = self._unknown(message, plan, path)
-        for name in plan.required:
-            if not (name in present or (name == "payload" and unknown)):
-                self._require(message, name, path)
+            missing.discard(field.name)
+            if not field.free:
+                self._field(value, field, path + field.name)
+        if self._unknown(message, plan, path):
+            missing.discard("payload")
+        for name in sorted(missing):
+            self._require(message, name, path)
 
     def _require(self, message: Message, name: str, path: str) -> None:
         oneof = name in message.DESCRIPTOR.oneofs_by_name
@@ -132,8 +138,10 @@ class _Walk:
 
     def _unknown(self, message: Message, plan: _Plan, path: str) -> bool:
         unknown = UnknownFieldSet(message)
-        numbers = {unknown[index].field_number for index in range(len(unknown))}
-        for number in sorted(numbers):
+        if not len(unknown):
+            return False
+        looked_at = range(min(len(unknown), MAX_VIOLATIONS))
+        for number in sorted({unknown[index].field_number for index in looked_at}):
             if number in plan.payload_numbers:
                 self._findings.add(
                     f"{path}{number}",
@@ -143,7 +151,7 @@ class _Walk:
                 )
             else:
                 self._findings.add(f"{path}{number}", "is a field unknown to this server")
-        return bool(numbers)
+        return True
 
     def _field(self, value: Any, field: _FieldPlan, path: str) -> None:
         if not field.repeated:

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = datetime.max.replace(tzinfo=UTC)
+_LAST_MICROSECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def moment(message: Message, field: str) -> datetime | None:
@@ -21,7 +21,7 @@ def moment(message: Message, field: str) -> datetime | None:
         return None
     value: Timestamp = getattr(message, field)
     microseconds = value.seconds * 10**6 - (-value.nanos // 1000)
-    return min(_EPOCH + timedelta(microseconds=microseconds), _LAST)
+    return _EPOCH + timedelta(microseconds=min(microseconds, _LAST_MICROSECOND))
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:

@@ -7,11 +7,11 @@ from signalpost.api.checks import demand
 from signalpost.api.convert_deliveries import delivery_message
 from signalpost.api.convert_events import event_filter, listed_tenant
 from signalpost.api.convert_times import moment
-from signalpost.api.paging import Pager
+from signalpost.api.paging import Pager, fitting
 from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.errors import NotFound
 from signalpost.domain.ids import EventId, SubscriptionId, delivery_key
-from signalpost.ports import DeliveryQuery, DeliveryReader
+from signalpost.ports import DeliveryQuery, DeliveryReader, PageRequest
 from signalpost.v1.delivery_service_pb2 import (
     GetDeliveryRequest,
     GetDeliveryResponse,
@@ -51,8 +51,12 @@ class DeliveryServicer:
             start=moment(request, "start_time"),
             end=moment(request, "end_time"),
         )
-        page = await self._deliveries.list_deliveries(query, self._pager.page(request))
-        return ListDeliveriesResponse(
-            deliveries=[delivery_message(one, with_attempts=False) for one in page.items],
-            next_page_token=self._pager.token(request, page.next_after),
-        )
+
+        async def answer(asked: PageRequest) -> ListDeliveriesResponse:
+            page = await self._deliveries.list_deliveries(query, asked)
+            return ListDeliveriesResponse(
+                deliveries=[delivery_message(one, with_attempts=False) for one in page.items],
+                next_page_token=self._pager.token(request, page.next_after),
+            )
+
+        return await fitting(self._pager.page(request), answer)

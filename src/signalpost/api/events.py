@@ -10,11 +10,11 @@ from signalpost.api.constraints import TRACEPARENT
 from signalpost.api.convert_events import event_drafts, event_filter, listed_tenant
 from signalpost.api.convert_times import moment
 from signalpost.api.findings import MAX_VIOLATIONS
-from signalpost.api.paging import Pager
+from signalpost.api.paging import Pager, fitting
 from signalpost.api.rendering import event_from
 from signalpost.domain.errors import RequestInvalid, Violation
 from signalpost.domain.ids import EventId, TenantId
-from signalpost.ports import EventQuery, EventStore
+from signalpost.ports import EventQuery, EventStore, PageRequest
 from signalpost.publishing.publish import Published, Publisher
 from signalpost.v1.event_service_pb2 import (
     GetEventRequest,
@@ -62,11 +62,15 @@ class EventServicer:
             start=moment(request, "start_time"),
             end=moment(request, "end_time"),
         )
-        page = await self._events.list_events(query, self._pager.page(request))
-        return ListEventsResponse(
-            events=[event_from(event) for event in page.items],
-            next_page_token=self._pager.token(request, page.next_after),
-        )
+
+        async def answer(asked: PageRequest) -> ListEventsResponse:
+            page = await self._events.list_events(query, asked)
+            return ListEventsResponse(
+                events=[event_from(one) for one in page.items],
+                next_page_token=self._pager.token(request, page.next_after),
+            )
+
+        return await fitting(self._pager.page(request), answer)
 
 
 def _unreadable(found: Sequence[Violation]) -> bool:

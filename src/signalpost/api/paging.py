@@ -10,8 +10,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+from collections.abc import Awaitable, Callable
 from copy import deepcopy
+from dataclasses import replace
 from hashlib import sha256
+from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from signalpost.domain.errors import Reason, RequestInvalid, Violation
 from signalpost.ports import PageRequest
@@ -23,7 +28,26 @@ DEFAULT_PAGE_SIZE = 50
 
 ListRequest = ListEventsRequest | ListSubscriptionsRequest | ListDeliveriesRequest
 
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024 - 64 * 1024
+"""Clients take 4 MiB unless they were told otherwise."""
+
 _MAC_BYTES = 16
+_Response = TypeVar("_Response", bound=Message)
+
+
+async def fitting(
+    page: PageRequest, answer: Callable[[PageRequest], Awaitable[_Response]]
+) -> _Response:
+    """Return the answer for a page, made smaller until any client takes it.
+
+    A store counts what it keeps; a message can be several times as large, as for a `Struct` of
+    many small numbers. A page of one item always fits.
+    """
+    while True:
+        response = await answer(page)
+        if response.ByteSize() <= MAX_RESPONSE_BYTES:
+            return response
+        page = replace(page, max_bytes=page.max_bytes // 2)
 
 
 class Pager:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
@@ -25,6 +26,17 @@ def quoted(key: str) -> str:
     return json.dumps(key if len(key) <= _QUOTED_LENGTH else key[:_QUOTED_LENGTH] + "…")
 
 
+class _Place(NamedTuple):
+    """Where a value is. Written out only if something is wrong with it."""
+
+    parent: _Place | str
+    key: str | int
+
+    def __str__(self) -> str:
+        key = self.key if isinstance(self.key, int) else quoted(self.key)
+        return f"{self.parent}[{key}]"
+
+
 def check_struct(struct: Struct, findings: Findings, path: str) -> None:
     """Note every number, level or field in it that is refused."""
     _StructWalk(findings).object(struct, path, 1)
@@ -34,39 +46,41 @@ class _StructWalk:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
 
-    def object(self, struct: Struct, path: str, level: int) -> None:
-        self._known(struct, path)
+    def object(self, struct: Struct, place: _Place | str, level: int) -> None:
+        self._known(struct, place)
         for key in sorted(struct.fields):
-            self._value(struct.fields[key], f"{path}[{quoted(key)}]", level)
+            self._value(struct.fields[key], _Place(place, key), level)
 
-    def _list(self, values: ListValue, path: str, level: int) -> None:
-        self._known(values, path)
+    def _list(self, values: ListValue, place: _Place, level: int) -> None:
+        self._known(values, place)
         for index, value in enumerate(values.values):
-            self._value(value, f"{path}[{index}]", level)
+            self._value(value, _Place(place, index), level)
 
-    def _value(self, value: Value, path: str, level: int) -> None:
-        kind = value.WhichOneof("kind")
-        self._known(value, path)
-        match kind:
+    def _value(self, value: Value, place: _Place, level: int) -> None:
+        self._known(value, place)
+        match value.WhichOneof("kind"):
+            case "string_value" | "bool_value":
+                return
             case "number_value":
-                self._number(value.number_value, path)
+                self._number(value.number_value, place)
             case "struct_value" | "list_value" if level == MAX_LEVELS:
-                self._findings.add(path, f"is beyond {MAX_LEVELS} levels")
+                self._findings.add(str(place), f"is beyond {MAX_LEVELS} levels")
             case "struct_value":
-                self.object(value.struct_value, path, level + 1)
+                self.object(value.struct_value, place, level + 1)
             case "list_value":
-                self._list(value.list_value, path, level + 1)
+                self._list(value.list_value, place, level + 1)
             case "null_value" if value.null_value != 0:
-                self._findings.add(path, "has a null value unknown to this server")
+                self._findings.add(str(place), "has a null value unknown to this server")
             case None:
-                self._findings.add(path, "has no value")
+                self._findings.add(str(place), "has no value")
 
-    def _number(self, number: float, path: str) -> None:
+    def _number(self, number: float, place: _Place) -> None:
         if not math.isfinite(number):
-            self._findings.add(path, "must be a finite number")
+            self._findings.add(str(place), "must be a finite number")
         elif abs(number) > MAX_INTEGER:
-            self._findings.add(path, "must not be an integer beyond 2^53: send it as text")
+            problem = "must not be an integer beyond 2^53: send it as text"
+            self._findings.add(str(place), problem)
 
-    def _known(self, message: Message, path: str) -> None:
+    def _known(self, message: Message, place: _Place | str) -> None:
         if len(UnknownFieldSet(message)):
-            self._findings.add(path, "holds a field unknown to this server")
+            self._findings.add(str(place), "holds a field unknown to this server")
