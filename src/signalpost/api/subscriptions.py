@@ -11,12 +11,12 @@ from signalpost.api.convert_subscriptions import (
     subscription_message,
 )
 from signalpost.api.convert_times import span
-from signalpost.api.paging import Pager
+from signalpost.api.paging import Pager, fitting
 from signalpost.domain.errors import RequestInvalid, Violation
 from signalpost.domain.ids import SubscriptionId, TenantId
 from signalpost.domain.signature import parse_secret
 from signalpost.domain.subscription import DEFAULT_OVERLAP, State
-from signalpost.ports import SubscriptionQuery, SubscriptionStore
+from signalpost.ports import PageRequest, SubscriptionQuery, SubscriptionStore
 from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.register import Registrar
 from signalpost.v1.subscription_service_pb2 import (
@@ -80,11 +80,15 @@ class SubscriptionServicer:
             states=frozenset(State(number) for number in request.states),
             event_type=request.event_type_name or None,
         )
-        page = await self._subscriptions.list_subscriptions(query, self._pager.page(request))
-        return ListSubscriptionsResponse(
-            subscriptions=[subscription_message(one) for one in page.items],
-            next_page_token=self._pager.token(request, page.next_after),
-        )
+
+        async def answer(asked: PageRequest) -> ListSubscriptionsResponse:
+            page = await self._subscriptions.list_subscriptions(query, asked)
+            return ListSubscriptionsResponse(
+                subscriptions=[subscription_message(one) for one in page.items],
+                next_page_token=self._pager.token(request, page.next_after),
+            )
+
+        return await fitting(self._pager.page(request), answer)
 
     async def DeleteSubscription(
         self, request: DeleteSubscriptionRequest, _: Context
