@@ -229,4 +229,4 @@ class Lifecycle(RuleBasedStateMachine):
 
 
 TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = settings(max_examples=25, stateful_step_count=30)
+TestLifecycle.settings = settings(max_examples=15, stateful_step_count=25)

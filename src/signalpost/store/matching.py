@@ -24,12 +24,10 @@ _OF_TENANT = Driven(
         subscriptions.c.state,
         subscriptions.c.max_concurrent_attempts,
         subscriptions.c.filter,
-    )
-    .where(
+    ).where(
         subscriptions.c.tenant_id == bindparam("tenant_id"),
         subscriptions.c.delete_time.is_(None),
-    )
-    .order_by(subscriptions.c.lane_id),
+    ),
     "tenant_id",
 )
 
