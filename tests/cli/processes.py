@@ -7,10 +7,12 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 LIMIT_SECONDS = 90
 """A process that hangs is killed, so that the test fails instead of hanging, too."""
@@ -42,8 +44,9 @@ def run(
 class Running:
     """A started command, read line by line."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
         self._process = process
+        self._errors = errors
         self.seen = ""
 
     def wait_for(self, pattern: str) -> re.Match[str]:
@@ -60,27 +63,38 @@ class Running:
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal; return the exit code and what went to standard error."""
         self._process.send_signal(number)
-        output, errors = self._process.communicate()
+        output, _ = self._process.communicate()
         self.seen += output
-        return self._process.returncode, errors
+        self._errors.seek(0)
+        return self._process.returncode, self._errors.read()
 
 
 @contextmanager
 def running(
     *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[Running]:
-    with subprocess.Popen(
-        command(*arguments),
-        cwd=cwd,
-        env=clean_environment(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started(command(*arguments), cwd, clean_environment(environment)) as process:
+        yield process
+
+
+@contextmanager
+def started(words: list[str], folder: Path, environment: Mapping[str, str]) -> Iterator[Running]:
+    """Start any program; it is killed at the end if it still runs."""
+    with (
+        tempfile.TemporaryFile("w+") as errors,  # a pipe nobody reads would stop the process
+        subprocess.Popen(
+            words,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
         watchdog = threading.Timer(LIMIT_SECONDS, process.kill)
         watchdog.start()
         try:
-            yield Running(process)
+            yield Running(process, errors)
         finally:
             watchdog.cancel()
             process.kill()

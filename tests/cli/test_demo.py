@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pty
 import re
 import shlex
 import signal
@@ -12,7 +14,7 @@ import pytest
 from signalpost.cli.examples import examples
 from signalpost.clock import SystemClock
 from signalpost.domain.catalogue import RESERVED, RESOURCE_TYPES
-from tests.cli.processes import clean_environment, run, running
+from tests.cli.processes import clean_environment, command, run, running
 from tests.conftest import Require
 
 
@@ -33,7 +35,10 @@ def test_once_shows_every_event_verified_and_one_retry(tmp_path: Path) -> None:
         for name in set(RESOURCE_TYPES) - RESERVED:
             assert re.search(rf"^{name} .* delivered +verified ", ended.stdout, re.MULTILINE)
         assert "12 of 12 events delivered and verified in " in ended.stdout
-        assert "usage.quota_alert: REJECTED 503, then SUCCEEDED 200\n" in ended.stdout
+        assert (
+            "\nusage.quota_alert, refused once on purpose: REJECTED 503, then SUCCEEDED 200\n"
+            in ended.stdout
+        )
         assert ended.stderr == ""
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
     assert not list(temporary.iterdir())
@@ -43,9 +48,8 @@ def test_once_fails_and_says_what_failed(tmp_path: Path) -> None:
     ended = run("demo", "--once", "--answer", "500", cwd=tmp_path)
     assert ended.returncode == 1
     assert "0 of 12 events delivered and verified in " in ended.stdout
-    attempts = ", then ".join(["REJECTED 500"] * 4)
     for name in set(RESOURCE_TYPES) - RESERVED:
-        assert f"{name}: {attempts}; failed: EXHAUSTED, REJECTED 500\n" in ended.stdout
+        assert f"\n{name}: REJECTED 500 (x 4); failed: EXHAUSTED\n" in ended.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -77,6 +81,32 @@ def test_the_commands_it_prints_work_and_a_signal_ends_it_with_zero(
     assert answers[1].stdout.count('"delivery_id"') + answers[1].stdout.count('"deliveryId"') == 3
     assert '"demo"' in answers[2].stdout
     assert "whsec_" not in "".join(answer.stdout for answer in answers)
+
+
+def test_on_a_terminal_it_is_a_table(tmp_path: Path) -> None:
+    reader, terminal = pty.openpty()
+    environment = clean_environment({"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"})
+    with subprocess.Popen(
+        command("demo", "--once"), cwd=tmp_path, env=environment, stdout=terminal
+    ) as process:
+        os.close(terminal)
+        shown = b"".join(iter(lambda: read_terminal(reader), b"")).decode()
+    os.close(reader)
+    assert process.returncode == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n")
+    last = plain[plain.rindex("event id") :].splitlines()
+    rows = [line for line in last if "delivered verified" in line]
+    assert len(rows) == 12
+    assert max(map(len, rows)) <= 80
+    assert [line.split()[2] for line in rows if line.startswith("usage.quota_alert ")] == ["2"]
+
+
+def read_terminal(reader: int) -> bytes:
+    """Read on; nothing, once the program has closed its side."""
+    try:
+        return os.read(reader, 4096)
+    except OSError:
+        return b""
 
 
 def test_it_works_while_the_default_ports_are_taken(tmp_path: Path) -> None:

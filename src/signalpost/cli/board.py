@@ -73,7 +73,7 @@ class Row:
                 return "delivered"
             case Delivery.FAILED:
                 reason = Delivery.FailureReason.Name(self.delivery.failure_reason)
-                return f"failed: {reason}, {describe(self.delivery.last_attempt)}"
+                return f"failed: {reason}"
             case Delivery.CANCELED:
                 return "canceled"
             case _ if self.attempts:

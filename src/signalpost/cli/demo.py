@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import secrets
 import shlex
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -27,7 +30,8 @@ from signalpost.cli.receiver import receiving
 from signalpost.cli.terminal import standard_output, visible
 from signalpost.clock import SystemClock
 from signalpost.domain.signature import parse_secret
-from signalpost.settings import load
+from signalpost.settings import MASTER_KEY_BYTES, load
+from signalpost.v1.delivery_pb2 import Delivery
 
 HOST = "127.0.0.1"
 LIMIT_SECONDS = 45
@@ -117,7 +121,7 @@ async def _stage(console: Console, *, status: int | None) -> AsyncIterator[_Stag
         tls = made.server_context()
         async with (
             receiving(endpoint.handle, host=HOST, port=0, tls=tls) as port,
-            app.running(load(flags, {})) as running,
+            app.running(load(flags, {"SIGNALPOST_MASTER_KEY": _master_key()})) as running,
             grpc.aio.insecure_channel(running.grpc_address) as channel,
         ):
             yield _Stage(
@@ -128,6 +132,11 @@ async def _stage(console: Console, *, status: int | None) -> AsyncIterator[_Stag
                 grpc_address=running.grpc_address,
                 calls=Calls(channel),
             )
+
+
+def _master_key() -> str:
+    """Make a key, so that the server need not tell where it keeps one of its own."""
+    return base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)).decode()
 
 
 async def _perform(stage: _Stage) -> bool:
@@ -177,10 +186,19 @@ async def _summarize(stage: _Stage, rows: Sequence[Row], *, seconds: float) -> N
     for row in rows:
         if row.delivery and (not row.good or row.attempts > 1):
             delivery = await stage.calls.delivery(row.delivery.delivery_id)
-            attempts = ", then ".join(describe(attempt) for attempt in delivery.attempts)
-            verified = "" if row.good else f"; {row.status}"
-            line = visible(f"{row.event_type}: {attempts or 'no attempt'}{verified}")
+            on_purpose = stage.endpoint.failed_on_purpose and row.event_type == FAILS_ONCE
+            note = ", refused once on purpose" if on_purpose else ""
+            line = visible(f"{row.event_type}{note}: {_story(row, delivery)}")
             stage.console.print(line, soft_wrap=True)
+
+
+def _story(row: Row, delivery: Delivery) -> str:
+    """Tell all attempts of a delivery in one line."""
+    outcomes = [describe(attempt) for attempt in delivery.attempts]
+    runs = ((outcome, len(list(same))) for outcome, same in groupby(outcomes))
+    told = ", then ".join(f"{outcome} (x {n})" if n > 1 else outcome for outcome, n in runs)
+    end = "" if row.good else f"; {row.status}"
+    return f"{told or 'no attempt'}{end}"
 
 
 def _invite(stage: _Stage) -> None:

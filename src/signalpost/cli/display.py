@@ -64,13 +64,14 @@ def _line(row: Row) -> str:
     attempts = f"{row.attempts} attempt{'s' if row.attempts > 1 else ''}"
     verified = row.verification.value if row.verification else "not received"
     return (
-        f"{row.event_type:<30} {row.event_id}  {attempts:<11} {row.status}"
+        f"{row.event_type:<30} {row.event_id}  {attempts:<11} {row.status:<9}"
         f"  {verified}  {row.latency}"
     )
 
 
 def _table(rows: Sequence[Row], *, width: int) -> Table:
-    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
+    wide = width >= _WIDE
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if wide else 1, 0, 0), header_style="dim")
     table.add_column("event", no_wrap=True)
     table.add_column("event id", no_wrap=True)
     table.add_column("attempts", justify="right")
@@ -80,7 +81,7 @@ def _table(rows: Sequence[Row], *, width: int) -> Table:
     for row in rows:
         table.add_row(
             row.event_type,
-            row.event_id if width >= _WIDE else "…" + row.event_id[-_SHORT_ID:],
+            row.event_id if wide else "…" + row.event_id[-_SHORT_ID:],
             str(row.attempts) if row.attempts else "",
             Text(row.status, style=_style(row)),
             _signature(row),

@@ -28,7 +28,7 @@ class Endpoint:
         self.console: Console | None = None
         self._board = board
         self._status = status
-        self._may_fail = True
+        self.failed_on_purpose = False
 
     async def handle(self, request: Request) -> Answer:
         """Take one webhook."""
@@ -44,7 +44,7 @@ class Endpoint:
     def _answer(self, event_type: str) -> int:
         if self._status is not None:
             return self._status
-        if self._may_fail and event_type == FAILS_ONCE:
-            self._may_fail = False
+        if event_type == FAILS_ONCE and not self.failed_on_purpose:
+            self.failed_on_purpose = True
             return FAILURE
         return 200

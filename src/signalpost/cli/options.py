@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from signalpost.cli.terminal import visible
 from signalpost.settings import (
     DEFAULT_DATABASE,
     DEFAULT_HTTP,
@@ -111,5 +112,5 @@ def settings_from(flags: Mapping[str, object], *, only: str | None = None) -> Se
     try:
         return load(given, environment)
     except SettingsInvalid as invalid:
-        click.echo(str(invalid), err=True)
+        click.echo(visible(str(invalid), keep="\n"), err=True)
         raise click.exceptions.Exit(2) from None
