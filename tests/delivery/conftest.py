@@ -1,0 +1,19 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from signalpost.store import Store
+from tests.delivery.engine import Engine
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await Store.open(f"sqlite:///{tmp_path / 'store.db'}", master_key=b"m" * 32)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+async def engine(store: Store) -> Engine:
+    return Engine(store)
