@@ -161,6 +161,21 @@ def test_the_tour_works_as_it_is_written(text: str, tmp_path: Path, require: Req
             running.run(step)
 
 
+def test_every_guarantee_names_tests_that_exist() -> None:
+    section = README.read_text("utf-8").partition("## What is guaranteed")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| **")]
+    there = {
+        name
+        for path in README.parent.joinpath("tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert len(rows) > 5
+    for guarantee, tests in rows:
+        named = re.findall(r"`(test_\w+)`", tests)
+        assert named, guarantee
+        assert set(named) <= there, guarantee
+
+
 def test_settings_named_in_the_readme_are_those_of_the_command(tmp_path: Path) -> None:
     settings = README.read_text("utf-8").partition("## Settings")[2]
     documented = set(re.findall(r"^\| `(--[a-z-]+)`", settings, re.MULTILINE))
