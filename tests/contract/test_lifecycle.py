@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -71,6 +71,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.expected: dict[DeliveryKey, Expected] = {}
         self.owed: list[tuple[str, str]] = []
         self.accepted = 0
+        self.created = 0
         self.open()
 
     def open(self) -> None:
@@ -89,7 +90,7 @@ class Lifecycle(RuleBasedStateMachine):
         query, after = DeliveryQuery(tenant_id=None), None
         found: list[Delivery] = []
         while True:
-            page = self.run(self.store.list_deliveries(query, PageRequest(size=7, after=after)))
+            page = self.run(self.store.list_deliveries(query, PageRequest(size=25, after=after)))
             found += page.items
             after = page.next_after
             if after is None:
@@ -97,7 +98,9 @@ class Lifecycle(RuleBasedStateMachine):
 
     @initialize(target=lanes)
     def begin(self) -> LaneId:
-        return self.subscribed(TYPES[:1])
+        lane_id = self.subscribed(())
+        self.accept_kinds(TYPES)
+        return lane_id
 
     @rule(target=lanes, types=strategies.sampled_from([(), TYPES[:1], TYPES[1:]]))
     def subscribe(self, types: tuple[str, ...]) -> LaneId:
@@ -110,10 +113,14 @@ class Lifecycle(RuleBasedStateMachine):
         name = next(name for n in range(100) if (name := f"sub-{n}") not in taken)
         stored = self.run(self.store.create(subscription(name, filter=chosen)))
         self.live[stored.lane_id] = stored
+        self.created = stored.lane_id
         return stored.lane_id
 
     @rule(kinds=strategies.lists(strategies.sampled_from(TYPES), min_size=1, max_size=3))
     def accept(self, kinds: list[str]) -> None:
+        self.accept_kinds(kinds)
+
+    def accept_kinds(self, kinds: Sequence[str]) -> None:
         known = {found.key for found in self.all_deliveries()}
         first, self.accepted = self.accepted, self.accepted + len(kinds)
         events = [event(f"e{n}", event_type=kind) for n, kind in enumerate(kinds, start=first)]
@@ -132,12 +139,24 @@ class Lifecycle(RuleBasedStateMachine):
             if found.key not in known:
                 self.expected[found.key] = Expected(lane_of[found.subscription_id])
 
-    @rule(target=leases, lane_id=lanes, count=strategies.integers(1, 3))
-    def claim(self, lane_id: LaneId, count: int) -> Any:
+    @rule(
+        target=leases,
+        verdicts=strategies.lists(strategies.none() | VERDICTS, min_size=4, max_size=9),
+    )
+    def work(self, verdicts: list[Verdict | None]) -> Any:
+        """Attempt what is due; without a verdict, an attempt stays under way."""
+        leases = self.claim(count=3)
+        for lease, verdict in zip(leases, verdicts, strict=False):
+            if verdict is not None:
+                self.record(lease, verdict)
+        return multiple(*leases)
+
+    def claim(self, count: int) -> Sequence[Lease]:
+        picks = [Pick(LaneId(number), count) for number in range(1, self.created + 1)]
         until = self.now + LEASE
-        leases = self.run(self.store.claim([Pick(lane_id, count)], now=self.now, lease_until=until))
-        assert lane_id in self.live or not leases
+        leases = self.run(self.store.claim(picks, now=self.now, lease_until=until))
         for lease in leases:
+            assert lease.lane_id in self.live
             delivery = self.expected[lease.key]
             assert delivery.state is DeliveryState.PENDING
             assert delivery.lease is None
@@ -145,9 +164,12 @@ class Lifecycle(RuleBasedStateMachine):
             assert (lease.number, lease.tries) == (delivery.attempts + 1, delivery.tries)
             assert (lease.lane_id, lease.due <= self.now) == (delivery.lane_id, True)
             delivery.lease, delivery.token, delivery.expires = lease, lease.token, until
-        return multiple(*leases)
+        return leases
 
     @rule(lease=leases, verdict=VERDICTS)
+    def come_late(self, lease: Lease, verdict: Verdict) -> None:
+        self.record(lease, verdict)
+
     def record(self, lease: Lease, verdict: Verdict) -> None:
         delivery = self.expected[lease.key]
         outcome = Outcome.SUCCEEDED if verdict == Succeed() else Outcome.REJECTED
@@ -169,11 +191,22 @@ class Lifecycle(RuleBasedStateMachine):
         else:
             delivery.tries += verdict.charged
 
-    @rule(seconds=strategies.sampled_from([1, 50, 200]))
-    def wait(self, seconds: int) -> None:
-        self.now += timedelta(seconds=seconds)
+    @rule(disturbance=strategies.sampled_from(["wait", "expire", "crash", "restart"]))
+    def disturb(self, disturbance: str) -> None:
+        match disturbance:
+            case "wait":
+                self.now += timedelta(seconds=1)
+                self.rescue()
+            case "expire":
+                self.now += LEASE
+                self.rescue()
+            case "crash":
+                self.recover()
+            case "restart":
+                self.run(self.store.aclose())
+                self.open()
+                self.recover()
 
-    @rule()
     def rescue(self) -> None:
         lanes = self.run(self.store.rescue(now=self.now, limit=100))
         expired = [
@@ -186,10 +219,7 @@ class Lifecycle(RuleBasedStateMachine):
         affected = {found.lane_id for found in expired} & self.live.keys()
         assert {lane.lane_id for lane in lanes} == affected
 
-    @rule()
-    def restart(self) -> None:
-        self.run(self.store.aclose())
-        self.open()
+    def recover(self) -> None:
         leased = [found for found in self.expected.values() if found.lease is not None]
         assert self.run(self.store.recover(now=self.now)) == len(leased)
         for delivery in leased:
@@ -229,4 +259,4 @@ class Lifecycle(RuleBasedStateMachine):
 
 
 TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = settings(max_examples=15, stateful_step_count=25)
+TestLifecycle.settings = settings(max_examples=20, stateful_step_count=40)
