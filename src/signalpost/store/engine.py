@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Any
 
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -79,7 +79,7 @@ def _usable(name: str | None) -> Path:
 
 def writer_engine(path: Path) -> Engine:
     """Return the engine for the one connection that writes; its transactions are IMMEDIATE."""
-    engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
+    engine = _engine(path, poolclass=NullPool)
 
     @event.listens_for(engine, "connect")
     def connected(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -91,12 +91,7 @@ def writer_engine(path: Path) -> Engine:
 
 def reader_engine(path: Path, *, connections: int) -> Engine:
     """Return the engine for connections that cannot write."""
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        poolclass=QueuePool,
-        pool_size=connections,
-        max_overflow=0,
-    )
+    engine = _engine(path, poolclass=QueuePool, pool_size=connections, max_overflow=0)
 
     @event.listens_for(engine, "connect")
     def connected(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -106,6 +101,12 @@ def reader_engine(path: Path, *, connections: int) -> Engine:
 
     _begin_with(engine, "BEGIN")
     return engine
+
+
+def _engine(path: Path, **pool: Any) -> Engine:
+    # What goes wrong reaches the log, and there no value of a customer may be.
+    url = URL.create("sqlite", database=str(path))
+    return create_engine(url, hide_parameters=True, **pool)
 
 
 def _begin_with(engine: Engine, statement: str) -> None:

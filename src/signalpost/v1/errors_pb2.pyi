@@ -113,8 +113,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     deadline that passed, a connection that broke.
 
     A `BadRequest` names all violations, each with its own `reason` from this
-    enum and a path such as "events[3].resource.id". The reason of the call is
-    that of the first violation.
+    enum and a path such as "events[3].resource.id"; where there are very many, as
+    many as fit into 4 KiB. The reason of the call is that of the first violation.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

@@ -211,8 +211,9 @@ class Subscription(_message.Message):
 
     @_builtins.property
     def allowed_ip_ranges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Address ranges (CIDR) the endpoint must lie in; any public
-        address, if empty. A range can only narrow what the operator allows.
+        """Optional. Address ranges the endpoint must lie in, at most 100, such as
+        "192.0.2.0/24": a prefix and no host bits. Any public address, if empty. A
+        range can only narrow what the operator allows.
         """
 
     @_builtins.property
@@ -306,7 +307,9 @@ class RetryPolicy(_message.Message):
 
     @_builtins.property
     def max_backoff(self) -> _duration_pb2.Duration:
-        """Optional. Longest delay, at most 24 hours; 6 hours if unset."""
+        """Optional. Longest delay, before the random factor: 1 second to 24 hours; 6
+        hours if unset.
+        """
 
     def __init__(
         self,
