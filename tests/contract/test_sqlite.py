@@ -159,6 +159,19 @@ async def test_lock_holds_for_other_names_of_the_file_and_ends_with_the_store(
     assert migrate(url_of(link))
 
 
+async def test_closed_store_says_so_and_can_be_closed_again(path: Path) -> None:
+    store = await Store.open(url_of(path), master_key=KEY)
+    last = asyncio.ensure_future(store.accept([event("e1")], now=NOW))
+    await asyncio.sleep(0)
+    await store.aclose()
+    assert (await last)[0].event_id == "e1"
+    with pytest.raises(StorageUnavailable):
+        await store.accept([event("e2")], now=NOW)
+    with pytest.raises(StorageUnavailable):
+        await store.get_event(TENANT, EventId("e1"))
+    await store.aclose()
+
+
 async def test_every_write_transaction_is_immediate_and_on_one_connection(
     database_url: str,
 ) -> None:
@@ -435,6 +448,12 @@ async def test_key_file_is_made_once_and_only_its_owner_reads_it(path: Path) -> 
     assert again.page_token_key == token_key
     assert await again.get(TENANT, SUB) == created
     await again.aclose()
+
+
+async def test_key_file_that_cannot_be_written_is_refused(path: Path) -> None:
+    path.with_name("store.db.key.new").mkdir()
+    with pytest.raises(MasterKeyInvalid, match=r"cannot write .*store\.db\.key"):
+        await Store.open(url_of(path), master_key=None)
 
 
 @pytest.mark.parametrize("content", ["", "short", "bm90IDMyIGJ5dGVz", "\0"])

@@ -30,4 +30,6 @@ class DatabaseLock:
 
     def release(self) -> None:
         """Let others use the database. The file stays: removing it would race with them."""
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

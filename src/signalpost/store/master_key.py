@@ -39,7 +39,10 @@ def load_or_make(database: Path, *, given: bytes | None, sealed: bool) -> Master
                 f"SIGNALPOST_MASTER_KEY nor {path} has it"
             ) from None
     key = os.urandom(KEY_BYTES)
-    _write(path, base64.b64encode(key) + b"\n")
+    try:
+        _write(path, base64.b64encode(key) + b"\n")
+    except OSError as error:
+        raise MasterKeyInvalid(f"cannot write {path}: {error.strerror}") from None
     return MasterKey(value=key, path=path, made=True)
 
 
