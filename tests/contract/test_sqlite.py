@@ -19,10 +19,11 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy import event as sqlalchemy_event
 
 from signalpost import failpoints
-from signalpost.domain.errors import StorageFull, StorageUnavailable
+from signalpost.domain.errors import SignalpostError, StorageFull, StorageUnavailable
 from signalpost.domain.ids import EventId, LaneId, SubscriptionId
 from signalpost.ports import EventQuery, PageRequest, SecretUnreadable
 from signalpost.store import DatabaseRefused, MasterKeyInvalid, Store, engine, migrate
+from signalpost.store.events import AcceptCall
 from signalpost.store.tables import metadata
 from signalpost.store.writer import one_by_one
 from tests.contract.material import NOW, TENANT, claim, ended, event, signing_key, subscription
@@ -373,17 +374,21 @@ async def test_leases_of_a_claim_without_an_answer_are_durable(
     assert await store.recover(now=NOW) == 1
 
 
-async def test_subscription_that_was_rolled_back_gets_no_deliveries(
-    store: Store, armed: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    armed("publish.before_commit")
-    calls = (store.create(subscription()), store.accept([event("e1")], now=NOW))
-    created, accepted = await asyncio.gather(*calls, return_exceptions=True)
-    assert not isinstance(created, BaseException)
-    assert isinstance(accepted, failpoints.InjectedFault)
-    monkeypatch.setattr(failpoints, "_armed", {})
+async def test_subscription_that_was_rolled_back_gets_no_deliveries(store: Store) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def fail_after_both(conn: Connection, _: None) -> None:
+        store._create.run(conn, [subscription()])
+        [answers] = store._accept.run(conn, [AcceptCall(events=[event("e1")], now=NOW)])
+        assert not isinstance(answers, SignalpostError)
+        assert answers[0].delivery_count == 1
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        await store._writer.submit(one_by_one(fail_after_both), None)
     [answer] = await store.accept([event("e1")], now=NOW)
-    assert answer.delivery_count == 1
+    assert (answer.duplicate, answer.delivery_count) == (False, 0)
 
 
 # Secrets.
