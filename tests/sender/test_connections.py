@@ -1,12 +1,13 @@
 """When a connection is kept, and for whom."""
 
+import asyncio
 import ssl
 from unittest.mock import patch
 
 import pytest
 
 from signalpost.domain.outcome import Outcome
-from signalpost.sender import pools, stream
+from signalpost.sender import pools, stream, transport
 from signalpost.sender.sender import HttpSender
 from tests.sender.conftest import NAME, webhook
 from tests.sender.receivers import OK, Conversation, Receivers, answering, saying
@@ -47,21 +48,59 @@ async def test_a_connection_that_may_hold_more_is_closed(
     assert [request.connection for request in receiver.requests] == [1, 2]
 
 
-async def test_a_late_answer_is_never_taken_for_the_next_one(
+async def test_a_connection_that_still_owes_an_answer_is_closed(
     sender: HttpSender, receivers: Receivers
 ) -> None:
-    """A request times out; its answer comes when the next one is under way."""
-
     async def behave(conversation: Conversation) -> None:
         await answering(b"" if conversation.number == 1 else OK)(conversation)
 
     receiver = await receivers.start(behave)
-    late = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", seconds=0.2))
-    assert late.outcome is Outcome.TIMED_OUT
+    unanswered = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", seconds=1))
+    assert unanswered.outcome is Outcome.TIMED_OUT
     assert await receiver.closed.get() == 1
     next_one = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
     assert next_one.outcome is Outcome.SUCCEEDED
     assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_a_connection_on_which_something_arrived_unasked_is_not_used_again(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    answered, spoken = asyncio.Event(), asyncio.Event()
+
+    async def behave(conversation: Conversation) -> None:
+        await conversation.read()
+        await conversation.say(OK)
+        await answered.wait()
+        await conversation.say(OK)
+        spoken.set()
+        await conversation.read()
+
+    receiver = await receivers.start(behave)
+    first = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    answered.set()
+    await spoken.wait()
+    second = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    assert first.outcome is second.outcome is Outcome.SUCCEEDED
+    assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_concurrent_requests_take_connections_of_their_own_and_keep_some(
+    sender: HttpSender, receivers: Receivers
+) -> None:
+    everyone = asyncio.Barrier(40)
+
+    async def behave(conversation: Conversation) -> None:
+        while await conversation.read():
+            await everyone.wait()
+            await conversation.say(OK)
+
+    receiver = await receivers.start(behave)
+    uri = f"http://127.0.0.1:{receiver.port}/"
+    for connections in (40, 40 + 40 - transport.MAX_IDLE_CONNECTIONS):
+        results = await asyncio.gather(*(sender.send(webhook(uri)) for _ in range(40)))
+        assert {result.outcome for result in results} == {Outcome.SUCCEEDED}
+        assert receiver.connections == connections
 
 
 async def test_a_connection_closed_by_the_endpoint_is_not_used_again(

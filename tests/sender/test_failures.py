@@ -32,7 +32,7 @@ from tests.sender.receivers import (
     silent,
 )
 
-SHORT = 0.3
+SHORT = 1.0
 PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 FUTURE = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)
 FAR_FUTURE = datetime.datetime(2101, 1, 1, tzinfo=datetime.UTC)
@@ -137,11 +137,12 @@ async def test_an_endpoint_that_does_not_accept_times_out(
 
 
 async def test_a_handshake_that_stalls_times_out(sender: HttpSender, receivers: Receivers) -> None:
-    receiver = await receivers.start(deaf)
+    receiver = await receivers.start(silent)
     result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/", seconds=SHORT))
     assert (result.outcome, result.error_code) == (Outcome.TIMED_OUT, "TLS")
     assert result.timings.tls is not None
     assert result.timings.write is None
+    assert await receiver.closed.get() == 1
 
 
 async def test_an_endpoint_that_does_not_read_times_out(
@@ -156,20 +157,29 @@ async def test_an_endpoint_that_does_not_read_times_out(
 
 
 @pytest.mark.parametrize(
-    "behaviour",
+    ("behaviour", "expected"),
     [
-        pytest.param(silent, id="silent"),
-        pytest.param(saying(b"HTTP/1.1 200 OK\r\n", then_repeat=b"X: y\r\n"), id="headers"),
-        pytest.param(saying(b"", then_repeat=b"HTTP/1.1 102 Processing\r\n\r\n"), id="interim"),
+        (silent, (Outcome.TIMED_OUT, "WAIT")),
+        (
+            saying(b"", then_repeat=b"HTTP/1.1 102 Processing\r\n\r\n"),
+            (Outcome.TIMED_OUT, "WAIT"),
+        ),
+        (
+            saying(b"HTTP/1.1 200 OK\r\n", then_repeat=b"X: %b\r\n" % (b"y" * 1000)),
+            (Outcome.PROTOCOL_ERROR, "INVALID_RESPONSE"),
+        ),
     ],
+    ids=["silence", "interim answers for ever", "headers for ever"],
 )
-async def test_an_endpoint_that_does_not_answer_ends_and_leaves_no_connection(
-    sender: HttpSender, receivers: Receivers, behaviour: Behaviour
+async def test_an_endpoint_that_never_answers_leaves_no_connection(
+    sender: HttpSender,
+    receivers: Receivers,
+    behaviour: Behaviour,
+    expected: tuple[Outcome, str],
 ) -> None:
     receiver = await receivers.start(behaviour)
     result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", seconds=SHORT))
-    assert result.outcome in {Outcome.TIMED_OUT, Outcome.PROTOCOL_ERROR}
-    assert result.error_code in {"WAIT", "INVALID_RESPONSE"}
+    assert (result.outcome, result.error_code) == expected
     assert await receiver.closed.get() == 1
 
 

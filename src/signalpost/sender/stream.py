@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 import time
@@ -115,6 +116,7 @@ class Stream(httpcore.AsyncNetworkStream):
             and not self._writer.is_closing()
             and not self._inbox.waiting
             and not self._inbox.at_eof()
+            and not _is_readable(self._socket)
             and time.monotonic() < self._reusable_until
         )
 
@@ -130,3 +132,10 @@ class Stream(httpcore.AsyncNetworkStream):
         transport.set_write_buffer_limits(high=1)
         self._writer = asyncio.StreamWriter(transport, protocol, self._inbox, loop)
         return self._writer
+
+
+def _is_readable(connected: socket.socket) -> bool:
+    """Tell whether something arrived that the event loop did not come to read yet."""
+    poll = select.poll()
+    poll.register(connected, select.POLLIN)
+    return bool(poll.poll(0))

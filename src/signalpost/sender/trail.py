@@ -24,14 +24,26 @@ class Phase(StrEnum):
 class Trail:
     """Notes of one attempt, written by whoever works for it.
 
-    `phase` is the last one that began; CONNECT as well while it waits for its turn.
+    `phase` is the last one that began, `answered` tells that the head of an answer came,
+    `closed` that the endpoint closed the connection, `peer` is the address and port of it.
     """
 
-    __slots__ = ("_begun", "_durations", "_running", "_start", "allowed", "closed", "peer", "phase")
+    __slots__ = (
+        "_begun",
+        "_durations",
+        "_running",
+        "_start",
+        "allowed",
+        "answered",
+        "closed",
+        "peer",
+        "phase",
+    )
 
     def __init__(self, allowed: tuple[IpNetwork, ...] = ()) -> None:
         self.allowed = allowed
         self.peer = ""
+        self.answered = False
         self.closed = False
         self.phase = Phase.CONNECT
         self._start = time.perf_counter()
