@@ -180,6 +180,29 @@ async def test_canceled_caller_leaves_all_or_nothing(store: Store) -> None:
     assert len(ids) >= 2
 
 
+async def test_events_accepted_each_on_its_own_leave_out_only_what_conflicts(store: Store) -> None:
+    lane_id = (await store.create(subscription())).lane_id
+    await store.accept([event("taken")], now=NOW)
+    answers = await store.accept_each(
+        [event("e1"), event("taken", content="[]"), event("e1", content="[]"), event("e1")],
+        now=NOW,
+    )
+    found = [answer and (answer.event_id, answer.duplicate) for answer in answers]
+    assert found == [("e1", False), None, None, ("e1", True)]
+    assert await stored_ids(store) == ["e1", "taken"]
+    assert [lease.event_id for lease in await claim(store, lane_id)] == ["taken", "e1"]
+
+
+async def test_calls_begun_one_after_the_other_are_accepted_in_that_order(store: Store) -> None:
+    names = [f"e{n}" for n in range(100)]
+    calls = [store.accept_each([event(name)], now=NOW) for name in names]
+    rivals = [store.accept_each([event(name, content="[]")], now=NOW) for name in names]
+    mixed = [call for pair in zip(calls, rivals, strict=True) for call in pair]
+    answers = await asyncio.gather(*mixed)
+    assert [answer is None for [answer] in answers] == [False, True] * 100
+    assert await stored_ids(store) == names[::-1]
+
+
 async def test_preview_answers_like_accept_and_stores_nothing(store: Store) -> None:
     await store.create(subscription())
     await store.accept([event("old")], now=NOW)

@@ -382,6 +382,7 @@ async def test_subscription_that_was_rolled_back_gets_no_deliveries(store: Store
         store._create.run(conn, [subscription()])
         [answers] = store._accept.run(conn, [AcceptCall(events=[event("e1")], now=NOW)])
         assert not isinstance(answers, SignalpostError)
+        assert answers[0] is not None
         assert answers[0].delivery_count == 1
         raise Interrupted
 
@@ -489,7 +490,9 @@ async def test_database_without_its_master_key_is_refused(path: Path) -> None:
 
 def schema(path: Path) -> set[tuple[str, str]]:
     rows = look(path, "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-    return {(name, " ".join(sql.split())) for name, sql in rows if name != "alembic_version"}
+    found = ((name, " ".join(sql.split())) for name, sql in rows if name != "alembic_version")
+    # A column that was added later differs in the spaces behind the last one of before.
+    return {(name, re.sub(r"(?<=\() | (?=[,)])", "", sql)) for name, sql in found}
 
 
 def test_migrated_schema_is_that_of_the_tables(path: Path, tmp_path: Path) -> None:

@@ -109,8 +109,12 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed: the values of `google.rpc.ErrorInfo.reason` in the domain
     "signalpost". Every failure this server decides carries an `ErrorInfo`; what
     else it carries is said below. Failures without one come from gRPC itself: an
-    rpc that the server does not have, a message beyond the transport's limit, a
-    deadline that passed, a connection that broke.
+    rpc that the server does not have, a message or metadata beyond the transport's
+    limits, a deadline that passed, a connection that broke.
+
+    A call has a deadline of the server's, too: it ends with DEADLINE_EXCEEDED
+    after 10 seconds, or 40 where it makes a request to an endpoint. Streams have
+    none.
 
     A `BadRequest` names all violations, each with its own `reason` from this
     enum and a path such as "events[3].resource.id"; where there are very many, as

@@ -137,7 +137,9 @@ Global___PublishResult: _TypeAlias = PublishResult  # noqa: Y015
 
 @_typing.final
 class PublishStreamRequest(_message.Message):
-    """Request of `EventService.PublishStream`. At most 4 MiB."""
+    """Request of `EventService.PublishStream`. At most 4 MiB. An event that has the ID
+    of one before it, but other content, is refused.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -282,7 +284,10 @@ class PublishError(_message.Message):
     """Explanation for people."""
     @_builtins.property
     def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___PublishError.Violation]:
-        """Everything that is wrong with the event, where fields are at fault."""
+        """Everything that is wrong with the event, where fields are at fault; where
+        there is very much, as many as fit into 4 KiB, or less if 1000 events have as
+        many.
+        """
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

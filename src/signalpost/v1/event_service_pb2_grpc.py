@@ -90,8 +90,8 @@ class EventServiceServicer:
         an answer may or may not be stored: send them again, with the same IDs, over
         a new call.
 
-        The server stops reading while too much is unanswered, so the flow control
-        of HTTP/2 holds the client back. To end, half-close and read on until the
+        The server stops reading while too much is unanswered (16 requests, or 8 MiB),
+        so the flow control of HTTP/2 holds the client back. To end, half-close and read on until the
         server closes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -53,8 +53,8 @@ class EventServiceStub:
     an answer may or may not be stored: send them again, with the same IDs, over
     a new call.
 
-    The server stops reading while too much is unanswered, so the flow control
-    of HTTP/2 holds the client back. To end, half-close and read on until the
+    The server stops reading while too much is unanswered (16 requests, or 8 MiB),
+    so the flow control of HTTP/2 holds the client back. To end, half-close and read on until the
     server closes.
     """
     GetEvent: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.GetEventRequest, _event_service_pb2.GetEventResponse]
@@ -95,8 +95,8 @@ class EventServiceAsyncStub(EventServiceStub):
     an answer may or may not be stored: send them again, with the same IDs, over
     a new call.
 
-    The server stops reading while too much is unanswered, so the flow control
-    of HTTP/2 holds the client back. To end, half-close and read on until the
+    The server stops reading while too much is unanswered (16 requests, or 8 MiB),
+    so the flow control of HTTP/2 holds the client back. To end, half-close and read on until the
     server closes.
     """
     GetEvent: _aio.UnaryUnaryMultiCallable[_event_service_pb2.GetEventRequest, _event_service_pb2.GetEventResponse]  # type: ignore[assignment]
@@ -146,8 +146,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         an answer may or may not be stored: send them again, with the same IDs, over
         a new call.
 
-        The server stops reading while too much is unanswered, so the flow control
-        of HTTP/2 holds the client back. To end, half-close and read on until the
+        The server stops reading while too much is unanswered (16 requests, or 8 MiB),
+        so the flow control of HTTP/2 holds the client back. To end, half-close and read on until the
         server closes.
         """
 
