@@ -93,6 +93,16 @@ class EventStore(Protocol):
         """
         ...
 
+    async def accept_each(
+        self, events: Sequence[Event], *, now: datetime
+    ) -> Sequence[Accepted | None]:
+        """Store events as `accept` does, but each on its own, still in one transaction.
+
+        None in place of an event whose ID is stored with another digest: nothing is done for
+        it. Calls that were begun one after the other are accepted in that order.
+        """
+        ...
+
     async def preview(self, events: Sequence[Event]) -> Sequence[Accepted]:
         """Tell what `accept` would answer, without storing anything. `lanes` stays empty."""
         ...
@@ -114,7 +124,7 @@ class LaneNotices(Protocol):
         ...
 
     def forget(self, lane_id: LaneId) -> None:
-        """Say that nothing more may go on this lane."""
+        """Say that nothing more may go on this lane until there is a notice of it again."""
         ...
 
 
@@ -226,17 +236,23 @@ class DeliveryQueue(Protocol):
         ...
 
     async def backlogs(self) -> Sequence[Backlog]:
-        """Return every lane with something claimable, each with its earliest due time."""
+        """Return every active lane in which something waits, each with its earliest due time."""
         ...
 
     async def claim(
         self, picks: Sequence[Pick], *, now: datetime, lease_until: datetime
     ) -> Sequence[Lease]:
-        """Lease the deliveries that are due for longest, at most `count` of each lane."""
+        """Lease the deliveries that are due for longest, at most `count` of each lane.
+
+        Nothing of a lane whose subscription is paused, suspended or deleted.
+        """
         ...
 
     async def next_due(self, lanes: Sequence[LaneId]) -> Mapping[LaneId, datetime]:
-        """Return when the first waiting delivery of each lane is due; lanes without are absent."""
+        """Return when the first waiting delivery of each active lane is due.
+
+        Lanes without one are absent.
+        """
         ...
 
     async def record(self, record: AttemptRecord, *, now: datetime) -> bool:
@@ -248,7 +264,7 @@ class DeliveryQueue(Protocol):
         ...
 
     async def rescue(self, *, now: datetime, limit: int) -> Sequence[Lane]:
-        """Take up to `limit` expired leases back, as `recover` does; return their lanes."""
+        """Take up to `limit` expired leases back, as `recover` does; return their active lanes."""
         ...
 
     async def deleted_lanes(self) -> Sequence[LaneId]:

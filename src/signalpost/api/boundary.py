@@ -3,20 +3,22 @@
 gRPC would answer garbage with UNKNOWN and send the text of an exception to the client. So
 handlers get the raw bytes, and everything from parsing to encoding happens in here: a
 failure that is meant for the caller becomes its status, any other INTERNAL with an ID under
-which the log has the cause.
+which the log has the cause. A call that is no stream ends at a deadline of ours, too: no
+client can hold on to what it takes for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from signalpost import failpoints
@@ -26,11 +28,32 @@ from signalpost.domain.errors import Reason, RequestInvalid, SignalpostError, Vi
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Largest request that is accepted; that of the transport is larger, so that we can say so."""
 
+CEILING_SECONDS = 10.0
+"""Longest that a call may take."""
+
+CEILINGS_SECONDS: Final[Mapping[str, float]] = {"TestSubscription": 40.0}
+"""The same for those methods that make a request to an endpoint."""
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Method = Callable[[Any, Context], Awaitable[Message]]
 """A servicer's method: a checked or unchecked request in, its response out."""
 
+_Answer = TypeVar("_Answer")
+_Response_contra = TypeVar("_Response_contra", bound=Message, contravariant=True)
+
 _logger: Final = logging.getLogger(__name__)
+
+
+class Respond(Protocol[_Response_contra]):
+    """Sends a response; returns when the client lets more follow."""
+
+    async def __call__(self, response: _Response_contra, /) -> None:
+        """Send it."""
+        ...
+
+
+StreamMethod = Callable[[AsyncIterator[Any], Respond[Any], Context], Awaitable[None]]
+"""A servicer's method with streams both ways."""
 
 
 class Boundary:
@@ -49,27 +72,87 @@ class Boundary:
         return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
     def _handler(
+        self, descriptor: MethodDescriptor, method: Callable[..., Any]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        if descriptor.client_streaming:
+            return self._streams(descriptor, method)
+        return self._unary(descriptor, method)
+
+    def _unary(
         self, descriptor: MethodDescriptor, method: Method
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         kind = GetMessageClass(descriptor.input_type)
 
-        async def handle(data: bytes, context: Context) -> bytes:
-            try:
+        async def answer(data: bytes, context: Context) -> bytes:
+            async with _ceiling(descriptor):
                 failpoints.hit("handler")
                 response = await method(_parse(kind, data), context)
-                answer: bytes | Status = response.SerializeToString(deterministic=True)
-            except SignalpostError as error:
-                answer = status.status_of(error)
-            except Exception:
-                error_id = self._new_id()
-                fields = {"rpc": descriptor.full_name, "error_id": error_id}
-                _logger.exception("call failed", extra=fields)
-                answer = status.internal(error_id)
-            if isinstance(answer, Status):
-                await context.abort_with_status(rpc_status.to_status(answer))
-            return answer
+            return response.SerializeToString(deterministic=True)
+
+        async def handle(data: bytes, context: Context) -> bytes:
+            return await self._guard(answer(data, context), context, descriptor)
 
         return grpc.unary_unary_rpc_method_handler(handle)
+
+    def _streams(
+        self, descriptor: MethodDescriptor, method: StreamMethod
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        kind = GetMessageClass(descriptor.input_type)
+
+        async def parsed(stream: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+            async for data in stream:
+                failpoints.hit("handler")
+                yield _parse(kind, data)
+
+        async def handle(stream: AsyncIterator[bytes], context: Context) -> None:
+            async def respond(response: Message) -> None:
+                await context.write(response.SerializeToString(deterministic=True))
+
+            await self._guard(method(parsed(stream), respond, context), context, descriptor)
+
+        # It writes to the context, as a handler may that returns no iterator.
+        handler = cast("Callable[..., AsyncIterator[bytes]]", handle)
+        return grpc.stream_stream_rpc_method_handler(handler)
+
+    async def _guard(
+        self, call: Awaitable[_Answer], context: Context, descriptor: MethodDescriptor
+    ) -> _Answer:
+        """Await the answer to a call; a failure ends the call with its status."""
+        try:
+            return await call
+        except SignalpostError as error:
+            failure = status.status_of(error)
+        except _TooLate as late:
+            failure = status.too_late(late.limit_seconds)
+        except Exception:
+            error_id = self._new_id()
+            fields = {"rpc": descriptor.full_name, "error_id": error_id}
+            _logger.exception("call failed", extra=fields)
+            failure = status.internal(error_id)
+        await context.abort_with_status(rpc_status.to_status(failure))
+        raise AssertionError("a call that was aborted goes on")
+
+
+class _TooLate(Exception):
+    """The time that the server gives to a call is over."""
+
+    def __init__(self, limit_seconds: float) -> None:
+        self.limit_seconds = limit_seconds
+        super().__init__(f"{limit_seconds:g} s")
+
+
+@asynccontextmanager
+async def _ceiling(descriptor: MethodDescriptor) -> AsyncIterator[None]:
+    """Cancel what is within when the time that a method has is over. Raises _TooLate."""
+    seconds = CEILINGS_SECONDS.get(descriptor.name, CEILING_SECONDS)
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise _TooLate(seconds) from None
+        raise
 
 
 def _parse(kind: type[Message], data: bytes) -> Message:

@@ -160,7 +160,7 @@ class _Walk:
             self._findings.add(path, f"has {len(value)} entries, {field.rule.most} at most")
         elif field.mapped:
             self._map(value, field.rule, path)
-        else:
+        elif not field.rule.apart:
             self._list(value, field, path)
 
     def _list(self, values: Sequence[Any], field: _FieldPlan, path: str) -> None:

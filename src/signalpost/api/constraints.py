@@ -79,6 +79,7 @@ _OF_INTEGRATION = {"integration": _REQUIRED}
 CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
     # Requests.
     "PublishRequest": {"events": Rule(required=True, most=MAX_EVENTS)},
+    "PublishStreamRequest": {"events": Rule(required=True, most=MAX_EVENTS, apart=True)},
     "GetEventRequest": _ONE_EVENT,
     "ListEventsRequest": _LIST,
     "CreateSubscriptionRequest": {

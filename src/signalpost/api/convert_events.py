@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from signalpost.api.checks import check
 from signalpost.api.rendering import PAYLOADS, render
 from signalpost.domain.catalogue import RESOURCE_TYPES
-from signalpost.domain.errors import Reason, Violation
+from signalpost.domain.errors import Reason, RequestInvalid, Violation
 from signalpost.domain.event import EventDraft, Resource
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import EventId, TenantId
@@ -32,7 +33,7 @@ def event_drafts(
     spoiled = {int(place[1]) for place in places if place}
     drafts: list[EventDraft | None] = []
     for index, event in enumerate(request.events):
-        violation = None if index in spoiled else _mismatch(event, path=f"events[{index}]")
+        violation = None if index in spoiled else _mismatch(event, prefix=f"events[{index}].")
         if violation is not None:
             found.append(violation)
         sound = index not in spoiled and violation is None
@@ -40,16 +41,24 @@ def event_drafts(
     return drafts
 
 
-def _mismatch(event: Event, *, path: str) -> Violation | None:
+def event_draft(event: Event, *, traceparent: str) -> EventDraft | RequestInvalid:
+    """Make the draft of an unchecked event, or say all that is wrong with its shape."""
+    found = check(event)
+    if not found and (violation := _mismatch(event, prefix="")):
+        found.append(violation)
+    return RequestInvalid(found) if found else _event_draft(event, traceparent=traceparent)
+
+
+def _mismatch(event: Event, *, prefix: str) -> Violation | None:
     """Say where the type of an event contradicts its payload."""
     member = event.WhichOneof("payload") or ""
     if event.event_type and event.event_type != PAYLOADS[member]:
         name = Event.Type.Name(event.event_type)
         description = f"is {name}, but the payload is {member}"
-        return Violation(f"{path}.event_type", Reason.EVENT_TYPE_MISMATCH, description)
+        return Violation(f"{prefix}event_type", Reason.EVENT_TYPE_MISMATCH, description)
     if member == "custom" and event.custom.name in RESOURCE_TYPES:
         description = "is a built-in type, which has a payload of its own"
-        return Violation(f"{path}.custom.name", Reason.EVENT_TYPE_MISMATCH, description)
+        return Violation(f"{prefix}custom.name", Reason.EVENT_TYPE_MISMATCH, description)
     return None
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
 
-from signalpost.api.boundary import Context
+from signalpost.api import status
+from signalpost.api.boundary import Context, Respond
 from signalpost.api.checks import check, demand
 from signalpost.api.constraints import TRACEPARENT
-from signalpost.api.convert_events import event_drafts, event_filter, listed_tenant
+from signalpost.api.convert_events import (
+    event_draft,
+    event_drafts,
+    event_filter,
+    listed_tenant,
+)
 from signalpost.api.convert_times import moment
 from signalpost.api.findings import MAX_VIOLATIONS
-from signalpost.api.paging import Pager, fitting
+from signalpost.api.paging import MAX_RESPONSE_BYTES, Pager, fitting
+from signalpost.api.pipeline import Pipeline
 from signalpost.api.rendering import event_from
-from signalpost.domain.errors import RequestInvalid, Violation
+from signalpost.domain.errors import RequestInvalid, SignalpostError, Violation
 from signalpost.domain.ids import EventId, TenantId
 from signalpost.ports import EventQuery, EventStore, PageRequest
 from signalpost.publishing.publish import Published, Publisher
@@ -24,7 +32,12 @@ from signalpost.v1.event_service_pb2 import (
     PublishRequest,
     PublishResponse,
     PublishResult,
+    PublishStreamRequest,
+    PublishStreamResponse,
 )
+
+_BYTES_BESIDE_VIOLATIONS: Final = 1536
+"""What an error has at most besides its violations."""
 
 
 class EventServicer:
@@ -45,6 +58,23 @@ class EventServicer:
             drafts, found=found, validate_only=request.validate_only
         )
         return PublishResponse(results=[_result(one) for one in published])
+
+    async def PublishStream(
+        self,
+        requests: AsyncIterator[PublishStreamRequest],
+        respond: Respond[PublishStreamResponse],
+        context: Context,
+    ) -> None:
+        """Store the events of each request, one by one, and answer in order."""
+        traceparent = _traceparent(context)
+
+        async def answer(request: PublishStreamRequest) -> PublishStreamResponse:
+            demand(request)
+            drafts = [event_draft(one, traceparent=traceparent) for one in request.events]
+            results = await self._publisher.publish_each(drafts)
+            return PublishStreamResponse(items=_items(results))
+
+        await Pipeline(answer, respond).run(requests)
 
     async def GetEvent(self, request: GetEventRequest, _: Context) -> GetEventResponse:
         """Show an event."""
@@ -82,6 +112,19 @@ def _traceparent(context: Context) -> str:
     """Return the one of the call, empty if it has none or a malformed one."""
     value = dict(context.invocation_metadata() or ()).get("traceparent", "")
     return value if isinstance(value, str) and TRACEPARENT(value) is None else ""
+
+
+def _items(
+    results: Sequence[Published | SignalpostError],
+) -> list[PublishStreamResponse.Item]:
+    # So many long errors that no client would take them are cut short.
+    most_bytes = MAX_RESPONSE_BYTES // len(results) - _BYTES_BESIDE_VIOLATIONS
+    return [
+        PublishStreamResponse.Item(error=status.publish_error(one, most_bytes=most_bytes))
+        if isinstance(one, SignalpostError)
+        else PublishStreamResponse.Item(result=_result(one))
+        for one in results
+    ]
 
 
 def _result(published: Published) -> PublishResult:

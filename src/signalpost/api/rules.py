@@ -22,7 +22,8 @@ class Rule:
     """What holds for a field. `check` is for its value; in a list or map, for each one.
 
     `most` bounds a list or map, `key` checks the keys of a map. `unknown` is the reason of a
-    violation if an enum value is not known.
+    violation if an enum value is not known. The entries of a list that are judged `apart` are
+    checked one by one elsewhere, each for an answer of its own.
     """
 
     required: bool = False
@@ -30,6 +31,7 @@ class Rule:
     most: int | None = None
     key: Check | None = None
     unknown: Reason = Reason.FIELD_INVALID
+    apart: bool = False
 
 
 def text(pattern: str, wants: str) -> Check:

@@ -32,6 +32,8 @@ from signalpost.domain.errors import (
     SignalpostError,
     StateInvalid,
 )
+from signalpost.v1.errors_pb2 import ErrorReason
+from signalpost.v1.event_service_pb2 import PublishError
 
 DOMAIN = "signalpost"
 
@@ -54,16 +56,44 @@ _CODES: Final[Mapping[Reason, int]] = {
 
 def status_of(error: SignalpostError) -> Status:
     """Tell a caller of a failure, with all the details it has."""
-    invalid = isinstance(error, RequestInvalid)
-    code = code_pb2.INVALID_ARGUMENT if invalid else _CODES[error.reason]
     details = [_info(error.reason, _metadata(error)), *_details(error)]
-    return _status(code, _cut(str(error)), details)
+    return _status(_code(error), _cut(str(error)), details)
+
+
+def too_late(limit_seconds: float) -> Status:
+    """Tell a caller that the time the server gives to a call is over."""
+    message = f"the call took longer than the {limit_seconds:g} s that the server gives it"
+    return Status(code=code_pb2.DEADLINE_EXCEEDED, message=message)
+
+
+def publish_error(error: SignalpostError, *, most_bytes: int) -> PublishError:
+    """Tell of an event refused in a stream: what the status of a failed `Publish` tells.
+
+    Its violations are as many as fit into `most_bytes`, and no more than in a status.
+    """
+    told = PublishError(
+        code=_code(error),
+        reason=ErrorReason.Value(error.reason.name),
+        message=_cut(str(error)),
+        metadata=_metadata(error),
+    )
+    if isinstance(error, RequestInvalid):
+        limit = min(most_bytes, MAX_VIOLATION_BYTES)
+        for named in _bad_request(error, most_bytes=limit).field_violations:
+            reason = ErrorReason.Value(named.reason)
+            told.violations.add(field=named.field, reason=reason, description=named.description)
+    return told
 
 
 def internal(error_id: str) -> Status:
     """Tell a caller that this service failed, and under which ID its log has the cause."""
     message = f"the service failed; its log has the cause under {error_id}"
     return _status(code_pb2.INTERNAL, message, [_info(Reason.INTERNAL, {"errorId": error_id})])
+
+
+def _code(error: SignalpostError) -> int:
+    invalid = isinstance(error, RequestInvalid)
+    return code_pb2.INVALID_ARGUMENT if invalid else _CODES[error.reason]
 
 
 def _status(code: int, message: str, details: list[Message]) -> Status:
@@ -92,7 +122,7 @@ def _metadata(error: SignalpostError) -> Mapping[str, str]:
 def _details(error: SignalpostError) -> Iterator[Message]:
     match error:
         case RequestInvalid():
-            yield _bad_request(error)
+            yield _bad_request(error, most_bytes=MAX_VIOLATION_BYTES)
         case StateInvalid():
             violation = PreconditionFailure.Violation(
                 type=error.reason.name, subject=error.name, description=str(error)
@@ -113,7 +143,7 @@ def _details(error: SignalpostError) -> Iterator[Message]:
             yield RetryInfo(retry_delay=delay)
 
 
-def _bad_request(error: RequestInvalid) -> BadRequest:
+def _bad_request(error: RequestInvalid, *, most_bytes: int) -> BadRequest:
     """Name the violations, as many as fit."""
     told = BadRequest()
     size = 0
@@ -124,7 +154,7 @@ def _bad_request(error: RequestInvalid) -> BadRequest:
             reason=violation.reason.name,
         )
         size += named.ByteSize() + 4
-        if size > MAX_VIOLATION_BYTES:
+        if size > most_bytes:
             break
         told.field_violations.append(named)
     return told

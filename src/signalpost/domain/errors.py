@@ -112,13 +112,17 @@ class AlreadyExists(ResourceError):
 
 
 class EventIdConflict(ResourceError):
-    """The ID belongs to a stored event with other content; `index` is its place in the request."""
+    """The ID belongs to a stored event with other content.
+
+    `index` is its place in the request, None if it is told in that place.
+    """
 
     reason = Reason.EVENT_ID_CONFLICT
 
-    def __init__(self, event_id: str, *, index: int) -> None:
+    def __init__(self, event_id: str, *, index: int | None = None) -> None:
         self.index = index
-        message = f'events[{index}]: event "{event_id}" is stored with other content'
+        where = "" if index is None else f"events[{index}]: "
+        message = f'{where}event "{event_id}" is stored with other content'
         super().__init__("event", event_id, message=message)
 
 

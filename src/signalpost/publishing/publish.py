@@ -1,20 +1,36 @@
-"""Publishing events: all of a request, or none."""
+"""Publishing events: all of a request or none, or each on its own.
+
+What was begun is finished: a caller that goes away may leave events stored, and then their
+lanes are told.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from signalpost.domain.catalogue import RESERVED, RESOURCE_TYPES
-from signalpost.domain.errors import Reason, RequestInvalid, Violation
+from signalpost.domain.errors import (
+    EventIdConflict,
+    Reason,
+    RequestInvalid,
+    SignalpostError,
+    Violation,
+)
 from signalpost.domain.event import MAX_BODY_BYTES, Event, EventDraft, complete
 from signalpost.domain.ids import EventId, TenantId
 from signalpost.ports import Accepted, Clock, EventStore, LaneNotices
 
 _logger: Final = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer", bound=Accepted | None)
+
+_ALONE: Final = "events[0]"
+"""Where an event stands that is judged alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +82,63 @@ class Publisher:
             previews = await self._store.preview(events)
             pairs = zip(previews, events, strict=True)
             return [_published(preview, event.body) for preview, event in pairs]
-        accepted = await self._store.accept(events, now=now)
-        self._lanes.notice({lane for one in accepted for lane in one.lanes}, due=now)
-        _log(events, accepted)
-        return [_published(one) for one in accepted]
+        storing = self._stored(self._store.accept(events, now=now), events, now=now)
+        return [_published(one) for one in await asyncio.shield(storing)]
+
+    async def publish_each(
+        self, drafts: Sequence[EventDraft | RequestInvalid]
+    ) -> Sequence[Published | SignalpostError]:
+        """Store the events of one request, each on its own; return one result per event.
+
+        A draft may be what is already known to be wrong with the event in its place; that is
+        then its result. Others are refused with RequestInvalid, its paths relative to the
+        event, or EventIdConflict. Calls begun one after the other are accepted in that order.
+        Raises StorageUnavailable, StorageFull.
+        """
+        now = self._clock.now()
+        judged = [self._judge(draft, now=now) for draft in drafts]
+        events = [one for one in judged if isinstance(one, Event)]
+        if events:
+            storing = self._stored(self._store.accept_each(events, now=now), events, now=now)
+            answers = iter(await asyncio.shield(storing))
+        else:
+            answers = iter(())
+        return [_result(one, next(answers)) if isinstance(one, Event) else one for one in judged]
+
+    def _judge(
+        self, draft: EventDraft | RequestInvalid, *, now: datetime
+    ) -> Event | RequestInvalid:
+        if isinstance(draft, RequestInvalid):
+            return draft
+        event = complete(draft, event_id=draft.event_id or EventId(self._new_id()), now=now)
+        violations = [
+            replace(one, field=one.field.removeprefix(_ALONE).removeprefix("."))
+            for one in _event_violations(draft, event, path=_ALONE)
+        ]
+        return RequestInvalid(violations) if violations else event
+
+    def _stored(
+        self, storing: Awaitable[Sequence[_Answer]], events: Sequence[Event], *, now: datetime
+    ) -> asyncio.Task[Sequence[_Answer]]:
+        """Tell the lanes and the log once events are stored, whether or not anyone waits."""
+
+        async def finish() -> Sequence[_Answer]:
+            answers = await storing
+            accepted = [one for one in answers if one is not None]
+            self._lanes.notice({lane for one in accepted for lane in one.lanes}, due=now)
+            _log(events, accepted)
+            return answers
+
+        return asyncio.create_task(finish())
 
     def _complete(self, draft: EventDraft | None, *, now: datetime) -> Event | None:
         if draft is None:
             return None
         return complete(draft, event_id=draft.event_id or EventId(self._new_id()), now=now)
+
+
+def _result(event: Event, accepted: Accepted | None) -> Published | EventIdConflict:
+    return EventIdConflict(event.event_id) if accepted is None else _published(accepted)
 
 
 def _published(accepted: Accepted, webhook_body: bytes = b"") -> Published:
@@ -95,12 +159,16 @@ def _violations(
         if draft is None or event is None:
             continue
         path = f"events[{place}]"
-        yield from _type_violations(draft, path=path)
-        yield from _size_violations(event, path=path)
+        yield from _event_violations(draft, event, path=path)
         former, other = first.setdefault((event.tenant_id, event.event_id), (place, event))
         if other.digest != event.digest:
             description = f"is also the ID of events[{former}], whose content is another"
             yield Violation(f"{path}.event_id", Reason.FIELD_INVALID, description)
+
+
+def _event_violations(draft: EventDraft, event: Event, *, path: str) -> Iterator[Violation]:
+    yield from _type_violations(draft, path=path)
+    yield from _size_violations(event, path=path)
 
 
 def _type_violations(draft: EventDraft, *, path: str) -> Iterator[Violation]:
@@ -129,7 +197,7 @@ def _log(events: Sequence[Event], accepted: Sequence[Accepted]) -> None:
     _logger.info(
         "events accepted",
         extra={
-            "events": len(events),
+            "events": len(accepted),
             "duplicates": sum(one.duplicate for one in accepted),
             "deliveries": sum(one.delivery_count for one in accepted if not one.duplicate),
             "body_bytes": sum(len(event.body) for event in events),

@@ -24,9 +24,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The answers to a call, and the events to store with whom they go to."""
+    """The answers to a call, and the events to store with whom they go to.
 
-    answers: list[Accepted] = field(default_factory=list)
+    An answer is None where an event has the ID of another with other content.
+    """
+
+    answers: list[Accepted | None] = field(default_factory=list)
     fresh: dict[EventKey, tuple[Event, Sequence[Recipient]]] = field(default_factory=dict)
 
 
@@ -35,10 +38,10 @@ def admit(
     *,
     known: Mapping[EventKey, Known],
     recipients: Callable[[Event], Sequence[Recipient]],
-) -> Admission | EventIdConflict:
-    """Admit all events of a call, or none if one has the ID of another with other content."""
+) -> Admission:
+    """Admit the events of a call, each on its own."""
     admission = Admission()
-    for index, event in enumerate(events):
+    for event in events:
         key = (event.tenant_id, event.event_id)
         former = _former(key, admission=admission, known=known)
         if former is None:
@@ -52,8 +55,18 @@ def admit(
                 )
             )
         else:
-            return EventIdConflict(event.event_id, index=index)
+            admission.answers.append(None)
     return admission
+
+
+def all_admitted(events: Sequence[Event], admission: Admission) -> Sequence[Accepted]:
+    """Return the answers if every event of a call was admitted. Raises EventIdConflict."""
+    answers: list[Accepted] = []
+    for index, (event, answer) in enumerate(zip(events, admission.answers, strict=True)):
+        if answer is None:
+            raise EventIdConflict(event.event_id, index=index)
+        answers.append(answer)
+    return answers
 
 
 def _former(

@@ -15,7 +15,7 @@ from signalpost.domain.errors import EventIdConflict, NotFound
 from signalpost.domain.event import Event, Resource
 from signalpost.domain.ids import EventId, TenantId
 from signalpost.ports import Accepted, EventQuery, Page, PageRequest
-from signalpost.store.admission import Admission, EventKey, Known, admit
+from signalpost.store.admission import Admission, EventKey, Known, admit, all_admitted
 from signalpost.store.matching import Matching
 from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.row_numbers import RowNumbers, floor
@@ -39,41 +39,49 @@ _EVENT_OVERHEAD_BYTES = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptCall:
-    """One call of `accept`."""
+    """One call of `accept` or, if each event is accepted on its own, of `accept_each`."""
 
     events: Sequence[Event]
     now: datetime
+    each: bool = False
 
 
 def accept(
     conn: Connection, calls: Sequence[AcceptCall], *, matching: Matching, numbers: RowNumbers
-) -> list[Sequence[Accepted] | EventIdConflict]:
+) -> list[Sequence[Accepted | None] | EventIdConflict]:
     """Store the events of all calls; one that conflicts stores nothing and hinders no other."""
     known = _known(conn, (event for call in calls for event in call.events))
     recipients = partial(matching.recipients, conn)
-    answers: list[Sequence[Accepted] | EventIdConflict] = []
+    answers: list[Sequence[Accepted | None] | EventIdConflict] = []
     rows = _Rows([], [], [])
     for call in calls:
-        decision = admit(call.events, known=known, recipients=recipients)
-        if isinstance(decision, EventIdConflict):
-            answers.append(decision)
+        admission = admit(call.events, known=known, recipients=recipients)
+        answer = _answer(call, admission)
+        answers.append(answer)
+        if isinstance(answer, EventIdConflict):
             continue
-        answers.append(decision.answers)
-        for key, (event, chosen) in decision.fresh.items():
+        for key, (event, chosen) in admission.fresh.items():
             known[key] = Known(event.digest, len(chosen))
-        rows.add(decision, now=call.now, numbers=numbers)
+        rows.add(admission, now=call.now, numbers=numbers)
     rows.insert(conn)
     return answers
 
 
+def _answer(call: AcceptCall, admission: Admission) -> Sequence[Accepted | None] | EventIdConflict:
+    if call.each:
+        return admission.answers
+    try:
+        return all_admitted(call.events, admission)
+    except EventIdConflict as conflict:
+        return conflict
+
+
 def preview(conn: Connection, drafts: Sequence[Event]) -> Sequence[Accepted]:
     """Tell what `accept` would answer. Raises EventIdConflict."""
-    decision = admit(
+    admission = admit(
         drafts, known=_known(conn, drafts), recipients=partial(Matching().recipients, conn)
     )
-    if isinstance(decision, EventIdConflict):
-        raise decision
-    return [replace(answer, lanes=()) for answer in decision.answers]
+    return [replace(answer, lanes=()) for answer in all_admitted(drafts, admission)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,9 +105,18 @@ class Store:
         self._lock.release()
 
     async def accept(self, events: Sequence[Event], *, now: datetime) -> Sequence[Accepted]:
-        """Store events with what they owe, as `EventStore` says."""
-        content_bytes = sum(len(event.body) + _ROW_BYTES for event in events)
-        call = AcceptCall(events=events, now=now)
+        """Store events with what they owe, as `EventStore` says. Raises EventIdConflict."""
+        answers = await self._accept_call(AcceptCall(events=events, now=now))
+        return [answer for answer in answers if answer is not None]
+
+    async def accept_each(
+        self, events: Sequence[Event], *, now: datetime
+    ) -> Sequence[Accepted | None]:
+        """Store events each on its own; None in place of one whose ID is taken."""
+        return await self._accept_call(AcceptCall(events=events, now=now, each=True))
+
+    async def _accept_call(self, call: AcceptCall) -> Sequence[Accepted | None]:
+        content_bytes = sum(len(event.body) + _ROW_BYTES for event in call.events)
         return await self._writer.submit(self._accept, call, content_bytes=content_bytes)
 
     async def preview(self, events: Sequence[Event]) -> Sequence[Accepted]:
