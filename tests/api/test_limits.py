@@ -1,0 +1,133 @@
+"""What bounds a call: deadlines, cancellation, metadata."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import grpc
+import pytest
+
+from signalpost.api import boundary
+from signalpost.v1.event_service_pb2 import PublishRequest, PublishResult, PublishStreamRequest
+from tests.api.service import Service, event, failure_of
+from tests.contract.writing import held_writer
+
+DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
+EVENTS = [event(event_id=f"e{n}") for n in range(3)]
+
+
+async def stored_ids(service: Service) -> set[str]:
+    return {one.event_id for one in await service.stored()}
+
+
+@pytest.mark.parametrize("deadline", [None, 1e9])
+async def test_call_without_a_deadline_that_counts_ends_at_that_of_the_server(
+    service: Service, monkeypatch: pytest.MonkeyPatch, deadline: float | None
+) -> None:
+    monkeypatch.setattr(boundary, "CEILING_SECONDS", 0.05)
+    async with held_writer(service.store):
+        call = service.events.Publish(PublishRequest(events=EVENTS), timeout=deadline)
+        failure = await failure_of(call)
+    assert failure.code is DEADLINE_EXCEEDED
+    assert failure.message == "the call took longer than the 0.05 s that the server gives it"
+    assert failure.details == []
+    monkeypatch.undo()
+    outcomes = {one.outcome for one in (await service.publish(*EVENTS)).results}
+    assert len(outcomes) == 1
+    assert len(await service.stored()) == 3
+
+
+async def test_deadline_of_the_client_ends_the_call(service: Service) -> None:
+    async with held_writer(service.store):
+        call = service.events.Publish(PublishRequest(events=EVENTS), timeout=0.001)
+        assert (await failure_of(call)).code is DEADLINE_EXCEEDED
+    await service.publish(*EVENTS)
+    assert len(await service.stored()) == 3
+
+
+def test_calls_that_contact_an_endpoint_have_four_times_as_long() -> None:
+    assert boundary.CEILING_SECONDS == 10
+    assert boundary.CEILINGS_SECONDS["TestSubscription"] == 40
+
+
+async def test_streams_outlast_that_deadline(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boundary, "CEILING_SECONDS", 0.01)
+    call = service.events.PublishStream()
+    async with held_writer(service.store):
+        await call.write(PublishStreamRequest(events=EVENTS))
+        reading = asyncio.ensure_future(call.read())
+        # A call that began later ends meanwhile.
+        assert (await failure_of(service.publish(event()))).code is DEADLINE_EXCEEDED
+        assert not reading.done()
+    assert await reading
+    call.cancel()
+
+
+async def test_call_cancelled_while_it_waits_leaves_all_or_nothing_and_tells_the_lanes(
+    service: Service,
+) -> None:
+    await service.subscribe()
+    async with held_writer(service.store) as held:
+        call = service.events.Publish(PublishRequest(events=EVENTS))
+        await held.submitted(1)
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
+    await service.store.check_writable()
+    assert await stored_ids(service) == {"e0", "e1", "e2"}
+    [(lanes, _)] = service.lanes.noticed
+    assert len(lanes) == 1
+    results = (await service.publish(*EVENTS)).results
+    assert {one.outcome for one in results} == {PublishResult.DUPLICATE}
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 3))
+async def test_call_cancelled_anywhere_leaves_all_or_nothing(service: Service, turns: int) -> None:
+    await service.subscribe()
+    call = service.events.Publish(PublishRequest(events=EVENTS))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    call.cancel()
+    with suppress(asyncio.CancelledError):
+        await call
+    await service.store.check_writable()
+    assert await stored_ids(service) in (set(), {"e0", "e1", "e2"})
+    results = (await service.publish(*EVENTS)).results
+    assert {one.delivery_count for one in results} == {1}
+    assert len(await service.stored()) == 3
+
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [[("x-large", "v" * 20_000)], [(f"x-{n}", "v" * 40) for n in range(500)]],
+    ids=["one value", "500 keys"],
+)
+async def test_metadata_beyond_16_kib_is_refused_and_the_server_lives(
+    service: Service, metadata: Metadata
+) -> None:
+    failure = await failure_of(service.publish(event(), metadata=metadata))
+    assert failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failure.details == []
+    await service.publish(event(event_id="next"))
+    assert await stored_ids(service) == {"next"}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [("authorization", "Bearer a"), ("authorization", "Bearer b")],
+        [("x-opaque-bin", b"\xff\x00")],
+        [("traceparent", "00-" + "a" * 32), ("traceparent", "nonsense")],
+    ],
+    ids=["two credentials", "binary", "two traces"],
+)
+async def test_metadata_that_means_nothing_here_changes_nothing(
+    service: Service, metadata: Metadata
+) -> None:
+    await service.publish(event(event_id="e"), metadata=metadata)
+    assert await stored_ids(service) == {"e"}
