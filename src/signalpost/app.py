@@ -92,14 +92,17 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         parts = await _build(settings, stack)
         async with asyncio.TaskGroup() as loops:
             working = loops.create_task(parts.worker.run())
-            rescuing = loops.create_task(parts.rescuer.run())
+            keeping = [
+                loops.create_task(loop) for loop in (parts.rescuer.run(), parts.sender.run())
+            ]
             await parts.server.start()
             _logger.info("serving", extra={"grpc": parts.grpc, "http": str(parts.health.address)})
             try:
                 yield Running(parts.grpc, str(parts.health.address))
             finally:
                 await _drain(parts, working)
-                rescuing.cancel()
+                for task in keeping:
+                    task.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class _Parts:
     health: HealthServer
     worker: Worker
     rescuer: Rescuer
+    sender: HttpSender
 
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
@@ -138,7 +142,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     stack.push_async_callback(asyncio.to_thread, health.stop)
     grpc = Address(settings.listen.host, server.port)
     own |= _sockets(grpc) | _sockets(health.address)
-    return _Parts(str(grpc), server, health, worker, rescuer)
+    return _Parts(str(grpc), server, health, worker, rescuer, sender)
 
 
 async def _drain(parts: _Parts, working: asyncio.Task[None]) -> None:

@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 
 from signalpost.domain.outcome import Outcome
-from signalpost.sender import pools, stream, transport
+from signalpost.sender import connection, pool
 from signalpost.sender.sender import HttpSender
 from tests.sender.conftest import NAME, webhook
 from tests.sender.receivers import OK, Conversation, Receivers, answering, saying
@@ -97,10 +97,11 @@ async def test_concurrent_requests_take_connections_of_their_own_and_keep_some(
 
     receiver = await receivers.start(behave)
     uri = f"http://127.0.0.1:{receiver.port}/"
-    for connections in (40, 40 + 40 - transport.MAX_IDLE_CONNECTIONS):
-        results = await asyncio.gather(*(sender.send(webhook(uri)) for _ in range(40)))
-        assert {result.outcome for result in results} == {Outcome.SUCCEEDED}
-        assert receiver.connections == connections
+    with patch.object(pool, "MAX_IDLE_PER_ENDPOINT", 32):
+        for connections in (40, 48):
+            results = await asyncio.gather(*(sender.send(webhook(uri)) for _ in range(40)))
+            assert {result.outcome for result in results} == {Outcome.SUCCEEDED}
+            assert receiver.connections == connections
 
 
 async def test_a_connection_closed_by_the_endpoint_is_not_used_again(
@@ -118,7 +119,7 @@ async def test_an_old_connection_is_not_used_again(
     sender: HttpSender, receivers: Receivers
 ) -> None:
     receiver = await receivers.start(answering(OK))
-    with patch.object(stream, "MAX_AGE_SECONDS", 0.0):
+    with patch.object(connection, "MAX_AGE_SECONDS", 0.0):
         await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
     await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
     await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
@@ -135,20 +136,20 @@ async def test_lanes_do_not_share_connections(sender: HttpSender, receivers: Rec
 async def test_unused_connections_are_closed(sender: HttpSender, receivers: Receivers) -> None:
     receiver = await receivers.start(answering(OK))
     await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
-    await sender.run_once()
+    sender.run_once()
     assert receiver.closed.empty()
-    with patch.object(pools.Pools.sweep, "__kwdefaults__", {"idle_seconds": 0.0}):
-        await sender.run_once()
+    with patch.object(connection, "IDLE_SECONDS", 0.0):
+        sender.run_once()
     assert await receiver.closed.get() == 1
 
 
-async def test_connections_of_few_endpoints_are_kept(
+async def test_a_bounded_number_of_connections_waits(
     sender: HttpSender, receivers: Receivers
 ) -> None:
     receiver = await receivers.start(answering(OK))
-    with patch.object(pools, "MAX_ENDPOINTS", 2):
-        for lane in (1, 2, 1, 3, 1):
-            await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", lane=lane))
+    sender._transport._pool = pool.Pool(max_idle=2)
+    for lane in (1, 2, 1, 3, 1):
+        await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", lane=lane))
     assert await receiver.closed.get() == 2
     assert receiver.closed.empty()
     assert [request.connection for request in receiver.requests] == [1, 2, 1, 3, 1]

@@ -17,6 +17,7 @@ def build_request(
     timestamp = int(now.timestamp())
     keys = [key for key in subscription.signing_keys if key.signs_at(now)]
     own = {
+        "accept-encoding": "identity",
         "content-type": "application/json",
         "user-agent": user_agent,
         "webhook-id": lease.event_id,

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import httpx
 
-from signalpost import failpoints
 from signalpost.domain.address import EgressPolicy
 from signalpost.domain.outcome import (
-    MAX_RESPONSE_KEPT,
-    MAX_RESPONSE_READ,
     RESPONSE_READ_LIMIT,
     AttemptResult,
     Outcome,
     outcome_of_status,
 )
 from signalpost.ports import WebhookRequest
-from signalpost.sender.backend import Backend
-from signalpost.sender.failure import SendFailed, internal, not_http, timed_out
+from signalpost.sender.dialer import Dialer
+from signalpost.sender.failure import SendFailed, internal, timed_out
 from signalpost.sender.guard import Guard, Listener
-from signalpost.sender.pools import Pools
 from signalpost.sender.resolver import Resolver
 from signalpost.sender.tls import client_context
-from signalpost.sender.trail import CURRENT, Trail
-from signalpost.sender.transport import EndpointTransport
+from signalpost.sender.trail import Trail
+from signalpost.sender.transport import OWNER, TRAIL, AnswerBody, Transport
 
 logger = logging.getLogger("signalpost.sender")
 
 SWEEP_SECONDS = 15.0
-"""How often connections that nobody uses are looked for."""
+"""How often connections that cannot be used again are looked for."""
 
 
 class HttpSender:
@@ -52,15 +49,14 @@ class HttpSender:
         resolver: Resolver,
         ca_file: Path | None = None,
     ) -> None:
-        context = client_context(ca_file)
-        backend = Backend(resolver=resolver, guard=Guard(policy, own_listeners))
         self._resolver = resolver
-        self._pools = Pools(lambda: EndpointTransport(context=context, backend=backend))
+        guard = Guard(policy, own_listeners)
+        context = client_context(ca_file)
+        self._transport = Transport(Dialer(resolver=resolver, guard=guard, context=context))
 
     async def send(self, request: WebhookRequest) -> AttemptResult:
         """Make one request, and only one, and tell how it ended."""
         trail = Trail(request.allowed_ip_ranges)
-        token = CURRENT.set(trail)
         try:
             return await self._attempt(request, trail)
         except SendFailed as failed:
@@ -68,109 +64,67 @@ class HttpSender:
         except Exception:
             logger.exception("attempt failed inside the sender")
             return _failure(internal(), trail)
-        finally:
-            CURRENT.reset(token)
 
     async def run(self) -> None:
-        """Close connections that nobody uses, until cancelled."""
+        """Close connections that cannot be used again, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            await self.run_once()
+            self.run_once()
 
-    async def run_once(self) -> None:
-        """Close connections that nobody uses."""
-        await self._pools.sweep()
+    def run_once(self) -> None:
+        """Close connections that cannot be used again."""
+        self._transport.sweep()
 
     async def aclose(self) -> None:
         """Close all connections and end all lookups."""
-        await self._pools.aclose()
+        await self._transport.aclose()
         await self._resolver.aclose()
 
     async def _attempt(self, request: WebhookRequest, trail: Trail) -> AttemptResult:
-        url = _parsed(request.endpoint_uri)
-        key = (request.lane_id, url.raw_scheme, url.netloc, request.allowed_ip_ranges)
-        async with self._pools.lend(key) as transport:
-            answer = await _answer(transport, _http_request(url, request), request, trail)
-            latency = trail.elapsed()
-            body, truncated = await _read_body(answer)
+        try:
+            async with asyncio.timeout(request.timeout.total_seconds()):
+                answer = await self._transport.handle_async_request(_http(request, trail))
+        except TimeoutError:
+            raise timed_out(trail.phase) from None
+        latency = trail.elapsed()
+        stream = cast("AnswerBody", answer.stream)
+        try:
+            body = await stream.read_on(seconds=RESPONSE_READ_LIMIT.total_seconds())
+        finally:
+            await stream.aclose()
         return AttemptResult(
             outcome=outcome_of_status(answer.status_code),
             latency=latency,
             timings=trail.timings(),
             status_code=answer.status_code,
             response_body=body,
-            response_truncated=truncated,
+            response_truncated=stream.is_truncated,
             retry_after=answer.headers.get("retry-after", ""),
             remote_address=trail.peer,
         )
 
 
-async def _answer(
-    transport: EndpointTransport, request: httpx.Request, attempt: WebhookRequest, trail: Trail
-) -> httpx.Response:
-    try:
-        async with asyncio.timeout(attempt.timeout.total_seconds()):
-            answer = await transport.handle_async_request(request)
-    except TimeoutError:
-        raise timed_out(trail.phase) from None
-    if not 200 <= answer.status_code <= 599:
-        await answer.aclose()
-        raise not_http()
-    return answer
-
-
-async def _read_body(answer: httpx.Response) -> tuple[bytes, bool]:
-    """Return the beginning of the body, raw, and whether there was more of it.
-
-    However it ends, the outcome stands; what was not read to its end is closed.
-    """
-    body = bytearray()
-    complete = False
-    try:
-        async with asyncio.timeout(RESPONSE_READ_LIMIT.total_seconds()):
-            complete = await _fill(body, answer)
-    except (TimeoutError, SendFailed):
-        pass
-    finally:
-        await answer.aclose()
-    return bytes(body[:MAX_RESPONSE_KEPT]), len(body) > MAX_RESPONSE_KEPT or not complete
-
-
-async def _fill(body: bytearray, answer: httpx.Response) -> bool:
-    async for chunk in answer.aiter_raw():
-        body += chunk
-        if len(body) >= MAX_RESPONSE_READ:
-            return False
-    return True
-
-
 @lru_cache(maxsize=4096)
-def _parsed(uri: str) -> httpx.URL:
-    return httpx.URL(uri)
+def _parsed(uri: str) -> tuple[httpx.URL, bytes]:
+    """Parse an endpoint once: its URL and its `host` header."""
+    url = httpx.URL(uri)
+    return url, url.netloc
 
 
-def _http_request(url: httpx.URL, request: WebhookRequest) -> httpx.Request:
+def _http(request: WebhookRequest, trail: Trail) -> httpx.Request:
+    url, host = _parsed(request.endpoint_uri)
     headers = [
-        ("host", url.netloc.decode("ascii")),
-        *request.headers.items(),
-        ("content-length", str(len(request.body))),
+        (b"host", host),
+        *((name.encode(), value.encode()) for name, value in request.headers.items()),
+        (b"content-length", b"%d" % len(request.body)),
     ]
-    stream = _Halting(request.body) if failpoints.is_armed("http.mid_body") else None
-    content = None if stream else request.body
-    return httpx.Request("POST", url, headers=headers, content=content, stream=stream)
-
-
-class _Halting(httpx.AsyncByteStream):
-    """A body in whose middle this process may be made to fail."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        middle = len(self._body) // 2
-        yield self._body[:middle]
-        failpoints.hit("http.mid_body")
-        yield self._body[middle:]
+    return httpx.Request(
+        "POST",
+        url,
+        headers=headers,
+        stream=httpx.ByteStream(request.body),
+        extensions={TRAIL: trail, OWNER: request.lane_id},
+    )
 
 
 def _failure(failed: SendFailed, trail: Trail) -> AttemptResult:

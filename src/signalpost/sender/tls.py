@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import time
+from collections import OrderedDict
 from pathlib import Path
 
 from signalpost.domain.outcome import Outcome
@@ -20,15 +22,58 @@ _CERTIFICATE_CODES = {
     62: "HOSTNAME_MISMATCH",
     64: "HOSTNAME_MISMATCH",
 }
+SESSION_SECONDS = 300.0
+MAX_SESSIONS = 10_000
+"""How long, and of how many hosts, sessions are kept for resumption."""
+
 _VERSION_REASONS = frozenset({"TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL"})
 
 
-def client_context(ca_file: Path | None) -> ssl.SSLContext:
+class ClientContext(ssl.SSLContext):
+    """A context for clients that resumes sessions with hosts it spoke to a moment ago.
+
+    asyncio has no way to pass a session; this is where it makes its TLS objects.
+    """
+
+    def __init__(self, _: int) -> None:
+        super().__init__()
+        self._sessions: OrderedDict[str, tuple[float, ssl.SSLSession]] = OrderedDict()
+
+    def remember(self, host: str, session: ssl.SSLSession | None) -> None:
+        """Keep the session of a host for its next connections."""
+        if session is None:
+            return
+        self._sessions[host] = (time.monotonic(), session)
+        self._sessions.move_to_end(host)
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+
+    def wrap_bio(  # the shape is that of the class it extends
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Make the TLS object of a connection."""
+        if isinstance(server_hostname, str):
+            session = session or self._recall(server_hostname)
+        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+    def _recall(self, host: str) -> ssl.SSLSession | None:
+        made_at, session = self._sessions.get(host, (0.0, None))
+        # A resumed session is not verified anew: a certificate that ended must be noticed.
+        return session if time.monotonic() - made_at < SESSION_SECONDS else None
+
+
+def client_context(ca_file: Path | None) -> ClientContext:
     """Return a context that trusts the system's roots and, if given, those of a PEM file.
 
     Raises OSError (ssl.SSLError is one) if the file cannot be used.
     """
-    context = ssl.create_default_context()
+    context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs()
     if ca_file is not None:
         context.load_verify_locations(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

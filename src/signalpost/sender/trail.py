@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextvars import ContextVar
 from datetime import timedelta
 from enum import StrEnum
 
@@ -24,8 +23,8 @@ class Phase(StrEnum):
 class Trail:
     """Notes of one attempt, written by whoever works for it.
 
-    `phase` is the last one that began, `answered` tells that the head of an answer came,
-    `closed` that the endpoint closed the connection, `peer` is the address and port of it.
+    `phase` is the last one that began, `peer` the address and port of the endpoint, `allowed`
+    the ranges in which that must lie.
     """
 
     __slots__ = (
@@ -34,8 +33,6 @@ class Trail:
         "_running",
         "_start",
         "allowed",
-        "answered",
-        "closed",
         "peer",
         "phase",
     )
@@ -43,8 +40,6 @@ class Trail:
     def __init__(self, allowed: tuple[IpNetwork, ...] = ()) -> None:
         self.allowed = allowed
         self.peer = ""
-        self.answered = False
-        self.closed = False
         self.phase = Phase.CONNECT
         self._start = time.perf_counter()
         self._begun = self._start
@@ -76,7 +71,3 @@ class Trail:
                 for phase, seconds in self._durations.items()
             }
         )
-
-
-CURRENT: ContextVar[Trail] = ContextVar("signalpost_trail")
-"""The trail of the attempt that this task makes: pooled connections work for one at a time."""

@@ -1,145 +1,139 @@
-"""One endpoint's connections: an httpx transport over connections of httpcore.
+"""An httpx transport of our own: what it must do is what the product exists for.
 
-Its pool is not used: that takes time by the square of the requests in flight, and lets several
-requests run after the same free connection, so that some of them wait for seconds.
+One request is written once, on a kept connection or a new one, and the head of its answer
+comes back. No redirects, cookies, decoding, retries or proxies. How many requests are under
+way is up to the caller.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from typing import Final, NamedTuple
 
-import httpcore
 import httpx
 
-from signalpost.sender.backend import Backend
-from signalpost.sender.failure import closed_unanswered, internal, not_http
-from signalpost.sender.trail import CURRENT, Phase, Trail
+from signalpost.domain.subscription import IpNetwork
+from signalpost.sender.answer import Answer
+from signalpost.sender.connection import Connection
+from signalpost.sender.dialer import Dialer
+from signalpost.sender.failure import internal
+from signalpost.sender.pool import Pool
+from signalpost.sender.trail import Trail
 
-KEEPALIVE_SECONDS = 30.0
-"""How long a connection waits for its next request."""
+TRAIL: Final = "signalpost.trail"
+"""Extension of a request: the `Trail` of its attempt."""
 
-MAX_IDLE_CONNECTIONS = 32
+OWNER: Final = "signalpost.owner"
+"""Extension of a request: its connections are shared only with requests of the same owner."""
 
 
-class EndpointTransport(httpx.AsyncBaseTransport):
-    """Sends requests to one endpoint, on a free connection or a new one.
+class _Key(NamedTuple):
+    """Whose connections may be used for a request: those of the same owner, to the same end."""
 
-    No redirects, cookies, decoding, retries or proxies: exactly one request is written.
-    How many are in flight is up to the caller.
-    """
+    owner: Hashable
+    scheme: str
+    host: str
+    port: int
+    ranges: tuple[IpNetwork, ...]
 
-    def __init__(self, *, context: ssl.SSLContext, backend: Backend) -> None:
-        self._context = context
-        self._backend = backend
-        self._idle: deque[httpcore.AsyncHTTPConnection] = deque()
+
+class Transport(httpx.AsyncBaseTransport):
+    """Sends requests over connections that `dialer` makes."""
+
+    def __init__(self, dialer: Dialer) -> None:
+        self._dialer = dialer
+        self._pool = Pool()
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Return an answer once its head is there; the caller closes it. Raises SendFailed."""
-        trail = CURRENT.get()
-        raw = _to_httpcore(request)
-        connection = await self._free_connection() or self._new_connection(raw.url.origin)
-        try:
-            answer = await connection.handle_async_request(raw)
-        except httpcore.RemoteProtocolError as error:
-            raise (closed_unanswered() if trail.closed else not_http()) from error
-        except httpcore.LocalProtocolError:
-            # Its text repeats what is wrong in the request, which may be a secret.
-            raise internal() from None
-        finally:
-            if not trail.answered:
-                await connection.aclose()
-        body = AnswerBody(answer, connection=connection, transport=self)
-        return httpx.Response(answer.status, headers=answer.headers, stream=body, request=request)
+        """Return an answer once its head is there; the caller closes it. Raises SendFailed.
 
-    async def take_back(self, connection: httpcore.AsyncHTTPConnection) -> None:
-        """Keep a connection whose answer was closed, if it can be used again."""
-        if self._closed or not connection.is_idle():
-            await connection.aclose()
-            return
-        self._idle.append(connection)
-        while len(self._idle) > MAX_IDLE_CONNECTIONS or self._idle[0].has_expired():
-            await self._idle.popleft().aclose()
-            if not self._idle:
-                return
+        Its stream is an `AnswerBody`.
+        """
+        trail = request.extensions.get(TRAIL) or Trail()
+        head, body = _head(request), await request.aread()
+        url = request.url
+        is_tls = url.scheme == "https"
+        port = url.port or (443 if is_tls else 80)
+        key = _Key(request.extensions.get(OWNER), url.scheme, url.host, port, trail.allowed)
+        connection = self._pool.take(key)
+        if connection is None:
+            connection = await self._dialer.connect(url.host, port, tls=is_tls, trail=trail)
+        try:
+            answer = await connection.exchange(head, body, trail=trail)
+        except BaseException:
+            connection.close()
+            raise
+        stream = AnswerBody(answer, connection=connection, transport=self, key=key)
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
+
+    def take_back(self, key: _Key, connection: Connection) -> None:
+        """Keep a connection whose exchange is over, if it can be used again."""
+        if connection.exchanges == 1:
+            self._dialer.learn(key.host, connection)
+        if connection.release() and not self._closed:
+            self._pool.put(key, connection)
+        else:
+            connection.close()
+
+    def sweep(self) -> None:
+        """Close the connections that cannot be used again."""
+        self._pool.sweep()
 
     async def aclose(self) -> None:
         """Close all connections; those in use are closed after their answer."""
         self._closed = True
-        while self._idle:
-            await self._idle.pop().aclose()
-
-    async def _free_connection(self) -> httpcore.AsyncHTTPConnection | None:
-        """Return the connection that was used last, if it still can be."""
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.has_expired():
-                return connection
-            await connection.aclose()
-        return None
-
-    def _new_connection(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
-        return httpcore.AsyncHTTPConnection(
-            origin,
-            ssl_context=self._context,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-            retries=0,
-            network_backend=self._backend,
-        )
+        self._pool.close()
 
 
 class AnswerBody(httpx.AsyncByteStream):
-    """The raw body of an answer."""
+    """The raw body of an answer: its first 4 KiB, once no more of it is read.
+
+    `is_truncated` tells whether there was more, or may have been.
+    """
 
     def __init__(
-        self,
-        answer: httpcore.Response,
-        *,
-        connection: httpcore.AsyncHTTPConnection,
-        transport: EndpointTransport,
+        self, answer: Answer, *, connection: Connection, transport: Transport, key: _Key
     ) -> None:
         self._answer = answer
         self._connection = connection
         self._transport = transport
+        self._key = key
         self._closed = False
 
+    @property
+    def is_truncated(self) -> bool:
+        """Tell whether what is here is not the whole body."""
+        answer = self._answer
+        return not answer.is_complete or answer.body_bytes > len(answer.body)
+
+    async def read_on(self, *, seconds: float) -> bytes:
+        """Read for so long at most, or 64 KiB, and return the beginning of the body."""
+        if not self._answer.is_over:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._connection.finish(self._answer)
+            except TimeoutError:
+                pass
+        return bytes(self._answer.body)
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives. Raises SendFailed if it breaks off."""
-        try:
-            async for chunk in self._answer.aiter_stream():
-                yield chunk
-        except httpcore.RemoteProtocolError as error:
-            raise not_http() from error
+        """Yield the beginning of the body."""
+        await self._connection.finish(self._answer)
+        yield bytes(self._answer.body)
 
     async def aclose(self) -> None:
-        """Let go of the connection: it is kept only if the body was read to its end."""
+        """Let go of the connection: it is kept only if the answer was read to its end."""
         if not self._closed:
             self._closed = True
-            await self._answer.aclose()
-            await self._transport.take_back(self._connection)
+            self._transport.take_back(self._key, self._connection)
 
 
-def _to_httpcore(request: httpx.Request) -> httpcore.Request:
-    url = request.url
-    return httpcore.Request(
-        request.method.encode("ascii"),
-        httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-        headers=request.headers.raw,
-        content=request.stream,
-        extensions={"trace": _note},
-    )
-
-
-async def _note(event: str, _: Mapping[str, object]) -> None:
-    """Follow the request: httpcore tells where it is."""
-    trail: Trail = CURRENT.get()
-    match event:
-        case "http11.send_request_headers.started":
-            trail.begin(Phase.WRITE)
-        case "http11.receive_response_headers.started":
-            trail.begin(Phase.WAIT)
-        case "http11.receive_response_headers.complete":
-            trail.end()
-            trail.answered = True
+def _head(request: httpx.Request) -> bytes:
+    lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%s: %s" % header for header in request.headers.raw]
+    if any(b"\r" in line or b"\n" in line for line in lines):
+        # What cannot be sent may be a secret: it is not repeated.
+        raise internal()
+    return b"\r\n".join([*lines, b"", b""])

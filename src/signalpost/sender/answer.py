@@ -1,0 +1,161 @@
+"""Reading an answer: bytes in, in any portions, and what they say."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httptools
+
+from signalpost.domain.outcome import MAX_RESPONSE_KEPT, MAX_RESPONSE_READ
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""Largest head of an answer: the names and values of its headers, and its reason."""
+
+_START: Final = b"HTTP/"
+
+
+class NotHttp(Exception):
+    """What arrived is not an answer of HTTP/1.1."""
+
+
+class Answer:
+    """The answer to one request, as far as it arrived.
+
+    `has_head` tells that status and headers are there; `is_complete` that the body is too;
+    `is_over` that no more of it is read, since it is complete or has had its 64 KiB.
+    `keeps_alive` tells whether the endpoint lets its connection be used again, `has_surplus`
+    that more came than belongs to the answer. Interim answers (1xx) are passed over.
+    """
+
+    __slots__ = (
+        "_head_bytes",
+        "_parser",
+        "_read",
+        "_start",
+        "_unparsed",
+        "body",
+        "body_bytes",
+        "has_head",
+        "has_surplus",
+        "headers",
+        "is_complete",
+        "is_framed",
+        "is_full",
+        "keeps_alive",
+        "status_code",
+    )
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._start = b""
+        self._head_bytes = 0
+        self._unparsed = 0
+        self._read = 0
+        self.status_code = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = bytearray()
+        self.body_bytes = 0
+        self.has_head = False
+        self.has_surplus = False
+        self.is_complete = False
+        self.is_framed = False
+        self.is_full = False
+        self.keeps_alive = False
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing more of it is read."""
+        return self.is_complete or self.is_full
+
+    def feed(self, data: bytes) -> None:
+        """Take in what arrived. Raises NotHttp if no answer can come of it any more.
+
+        Once the head is there nothing is wrong enough to be raised: the status stands.
+        """
+        if self.is_over:
+            self.has_surplus = True
+            return
+        if not self.has_head:
+            self._begin_head(data)
+        else:
+            self._read += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._break_off()
+        self._judge_head()
+        if self._read >= MAX_RESPONSE_READ or self.body_bytes >= MAX_RESPONSE_READ:
+            self.is_full = True
+
+    def end(self) -> None:
+        """Take in that nothing more arrives. A body without a length of its own ends with it."""
+        if self.has_head and not self.is_framed:
+            self.is_complete = True
+        self.keeps_alive = False
+
+    def _begin_head(self, data: bytes) -> None:
+        if len(self._start) < len(_START):
+            self._start = (self._start + data)[: len(_START)]
+            if not _START.startswith(self._start):
+                raise NotHttp
+        self._unparsed += len(data)
+
+    def _judge_head(self) -> None:
+        if self.has_head:
+            acceptable = 200 <= self.status_code <= 599
+        else:
+            # One line without an end is as bad as many lines.
+            acceptable = self._unparsed <= 2 * MAX_HEAD_BYTES
+        if not acceptable or self._head_bytes > MAX_HEAD_BYTES:
+            self.has_head = False
+            raise NotHttp
+
+    def _break_off(self) -> None:
+        if not self.has_head:
+            raise NotHttp from None
+        self.has_surplus = True
+        self.is_full = True
+
+    # What follows is called by the parser.
+
+    def on_message_begin(self) -> None:
+        """Begin an answer, or what came after it."""
+        if self.has_head:
+            self.has_surplus = True
+
+    def on_status(self, reason: bytes) -> None:
+        """Take the reason, which says nothing."""
+        self._head_bytes += len(reason)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; trailers are passed over."""
+        if not self.has_head:
+            self._head_bytes += len(name) + len(value)
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Take the head, unless it is that of an interim answer."""
+        if self.has_head:
+            return
+        status = self._parser.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            return
+        names = {name.lower() for name, _ in self.headers}
+        self.has_head = True
+        self.status_code = status if self._parser.get_http_version() in ("1.0", "1.1") else 0
+        self.is_framed = bool(names & {b"content-length", b"transfer-encoding"})
+
+    def on_body(self, body: bytes) -> None:
+        """Keep the beginning of the body, and count all of it."""
+        if len(self.body) < MAX_RESPONSE_KEPT:
+            self.body += body[: MAX_RESPONSE_KEPT - len(self.body)]
+        self.body_bytes += len(body)
+
+    def on_message_complete(self) -> None:
+        """End the answer, or begin anew after an interim one."""
+        if not self.has_head:
+            self.headers.clear()
+            self._head_bytes = self._unparsed = 0
+        elif not self.has_surplus:
+            self.is_complete = True
+            self.keeps_alive = self._parser.should_keep_alive()

@@ -1,0 +1,116 @@
+"""Makes connections: resolve, judge, dial what was judged, shake hands."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Final
+
+from signalpost.domain.address import IpAddress
+from signalpost.sender.connection import Connection
+from signalpost.sender.failure import SendFailed, connect_failed, timed_out
+from signalpost.sender.guard import Guard
+from signalpost.sender.resolver import Resolver
+from signalpost.sender.tls import ClientContext, tls_failed
+from signalpost.sender.trail import Phase, Trail
+
+CONNECT_SECONDS: Final = 10.0
+"""How long all addresses of a host may take to accept a connection."""
+
+HANDSHAKE_SECONDS: Final = 10.0
+"""Longest TLS handshake."""
+
+MAX_ADDRESSES: Final = 8
+"""Most addresses of a host that are tried."""
+
+
+class Dialer:
+    """Connects to hosts, if `guard` lets it."""
+
+    def __init__(self, *, resolver: Resolver, guard: Guard, context: ClientContext) -> None:
+        self._resolver = resolver
+        self._guard = guard
+        self._context = context
+
+    async def connect(self, host: str, port: int, *, tls: bool, trail: Trail) -> Connection:
+        """Connect to a name or an address. Raises SendFailed; Forbidden before any dial."""
+        found = await self._addresses(host, trail)
+        addresses = self._guard.judge(host, found, port=port, ranges=trail.allowed)
+        trail.begin(Phase.CONNECT)
+        dialled = await _dial_any(addresses[:MAX_ADDRESSES], port, trail)
+        trail.end()
+        connection = Connection(trail.peer)
+        try:
+            await self._open(connection, dialled, host=host if tls else None, trail=trail)
+        except BaseException:
+            # While nothing took the socket over, closing it is up to us.
+            connection.close()
+            dialled.close()
+            raise
+        return connection
+
+    def learn(self, host: str, connection: Connection) -> None:
+        """Make the next connection to a host faster by what this one agreed upon."""
+        self._context.remember(host, connection.tls_session)
+
+    async def _addresses(self, host: str, trail: Trail) -> Sequence[IpAddress]:
+        try:
+            return [ip_address(host)]
+        except ValueError:
+            trail.begin(Phase.DNS)
+        addresses = await self._resolver.resolve(host)
+        trail.end()
+        return addresses
+
+    async def _open(
+        self, connection: Connection, dialled: socket.socket, *, host: str | None, trail: Trail
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        if host is None:
+            await loop.create_connection(lambda: connection, sock=dialled)
+            return
+        trail.begin(Phase.TLS)
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                await loop.create_connection(
+                    lambda: connection, sock=dialled, ssl=self._context, server_hostname=host
+                )
+        except TimeoutError:
+            raise timed_out(Phase.TLS) from None
+        except (OSError, ValueError) as error:
+            raise tls_failed(error) from error
+        trail.end()
+
+
+async def _dial_any(addresses: Sequence[IpAddress], port: int, trail: Trail) -> socket.socket:
+    """Dial one address after the other; what is left of the time is shared among the rest.
+
+    Raises the failure of the first: the preferred address says most about the endpoint.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + CONNECT_SECONDS
+    failures: list[SendFailed] = []
+    for position, address in enumerate(addresses):
+        trail.peer = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+        share = (deadline - loop.time()) / (len(addresses) - position)
+        try:
+            async with asyncio.timeout(share):
+                return await _dial(address, port)
+        except OSError as error:
+            failures.append(connect_failed(error))
+    raise failures[0]
+
+
+async def _dial(address: IpAddress, port: int) -> socket.socket:
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    dialled = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        dialled.setblocking(False)
+        dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(dialled, (str(address), port))
+    except BaseException:
+        dialled.close()
+        raise
+    return dialled
