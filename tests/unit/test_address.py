@@ -1,4 +1,5 @@
 import ipaddress
+import random
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
@@ -176,6 +177,15 @@ def test_ipv6_outside_of_unicast_space_is_closed(value: int) -> None:
         address = IPv6Address(value ^ 1 << 127)
     if address.ipv4_mapped is None:
         assert not NOTHING_ALLOWED.permits(address)
+
+
+def test_a_hundred_thousand_addresses_outside_of_unicast_space_are_closed() -> None:
+    chance = random.Random(6)
+    for _ in range(100_000):
+        # Any three leading bits but 001.
+        value = (chance.choice([0, 2, 3, 4, 5, 6, 7]) << 125) | chance.getrandbits(125)
+        address = IPv6Address(value)
+        assert address.ipv4_mapped is not None or not NOTHING_ALLOWED.permits(address)
 
 
 @settings(max_examples=500)
