@@ -116,6 +116,16 @@ async def test_five_mistakes_are_reported_at_once_and_nothing_is_stored(service:
     assert await service.stored() == []
 
 
+async def test_several_mistakes_of_one_event_are_reported_at_once(service: Service) -> None:
+    sent = event(event_id="not ok", event_type=Event.TOOL_LIST_CHANGED, resource=Resource())
+    failure = await failure_of(service.publish(sent))
+    assert failure.violations == {
+        "events[0].event_id": "FIELD_INVALID",
+        "events[0].resource.id": "FIELD_INVALID",
+        "events[0].event_type": "EVENT_TYPE_MISMATCH",
+    }
+
+
 async def test_same_content_again_is_a_duplicate_with_its_first_count(service: Service) -> None:
     await service.subscribe()
     sent = event(event_id="e1")

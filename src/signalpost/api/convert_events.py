@@ -18,6 +18,8 @@ from signalpost.v1.payloads_pb2 import Custom
 
 ALL_TENANTS = "-"
 
+_TYPE_NAMES = {number: name for name, number in Event.Type.items() if number}
+
 _PLACE = re.compile(r"events\[(\d+)\]")
 
 
@@ -33,7 +35,7 @@ def event_drafts(
     spoiled = {int(place[1]) for place in places if place}
     drafts: list[EventDraft | None] = []
     for index, event in enumerate(request.events):
-        violation = None if index in spoiled else _mismatch(event, prefix=f"events[{index}].")
+        violation = _mismatch(event, prefix=f"events[{index}].")
         if violation is not None:
             found.append(violation)
         sound = index not in spoiled and violation is None
@@ -44,16 +46,18 @@ def event_drafts(
 def event_draft(event: Event, *, traceparent: str) -> EventDraft | RequestInvalid:
     """Make the draft of an unchecked event, or say all that is wrong with its shape."""
     found = check(event)
-    if not found and (violation := _mismatch(event, prefix="")):
+    if violation := _mismatch(event, prefix=""):
         found.append(violation)
     return RequestInvalid(found) if found else _event_draft(event, traceparent=traceparent)
 
 
 def _mismatch(event: Event, *, prefix: str) -> Violation | None:
-    """Say where the type of an event contradicts its payload."""
-    member = event.WhichOneof("payload") or ""
-    if event.event_type and event.event_type != PAYLOADS[member]:
-        name = Event.Type.Name(event.event_type)
+    """Say where the type of an event contradicts its payload, if both are known."""
+    member = event.WhichOneof("payload")
+    if member is None:
+        return None
+    name = _TYPE_NAMES.get(event.event_type)
+    if name and event.event_type != PAYLOADS[member]:
         description = f"is {name}, but the payload is {member}"
         return Violation(f"{prefix}event_type", Reason.EVENT_TYPE_MISMATCH, description)
     if member == "custom" and event.custom.name in RESOURCE_TYPES:

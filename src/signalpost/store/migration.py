@@ -5,6 +5,7 @@ Each migration is one transaction: whatever ends it early leaves the schema of b
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -14,6 +15,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
 from signalpost.store.refusal import DatabaseRefused
+
+_logger = logging.getLogger(__name__)
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -42,4 +45,5 @@ def upgrade(conn: Connection, *, name: str) -> tuple[str | None, str]:
         raise DatabaseRefused("this installation is damaged: it has no migrations")
     if before != head:
         command.upgrade(config, "head")
+        _logger.info("%s is at schema %s now, from %s", name, head, before or "nothing")
     return before, head

@@ -37,3 +37,5 @@ def configure(*, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # It tells of its own workings; `store` says what became of a database.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
