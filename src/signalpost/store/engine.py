@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
-BUSY_TIMEOUT_SECONDS = 5
-"""How long a statement waits for another process to give the file free."""
+BUSY_TIMEOUT_SECONDS = 4
+"""How long a statement waits for another process to give the file free.
+
+Short enough for a caller to hear of it within ten seconds, even behind one that waits.
+"""
 
 WAL_LIMIT_BYTES = 32 * 1024 * 1024
 """Above this, a checkpoint waits for readers, so that the WAL begins anew."""

@@ -40,6 +40,7 @@ from signalpost.store.queue import (
     next_due,
 )
 from signalpost.store.readers import Readers
+from signalpost.store.reserve import Reserve
 from signalpost.store.sealing import derive
 from signalpost.store.subscriptions import DeleteCall, Directory, Registrar, ReplaceCall
 from signalpost.store.writer import Verb, Writer, one_by_one
@@ -57,7 +58,7 @@ _RECORD = Verb(
 _RECOVER = one_by_one(recover)
 _RESCUE = one_by_one(rescue)
 _CANCEL_WAITING = one_by_one(cancel_waiting)
-_TOUCH = one_by_one(touch)
+_TOUCH = one_by_one(touch, can_wait=True)
 
 
 class Store:
@@ -74,13 +75,18 @@ class Store:
             run=partial(accept, matching=matching, numbers=opened.numbers),
             before_commit="publish.before_commit",
             after_commit="publish.after_commit",
+            can_wait=True,
         )
-        self._create = one_by_one(registrar.create)
-        self._replace = one_by_one(registrar.replace)
+        self._create = one_by_one(registrar.create, can_wait=True)
+        self._replace = one_by_one(registrar.replace, can_wait=True)
         self._delete = one_by_one(registrar.delete)
         self._directory = Directory(opened.sealer)
         self._lock = opened.lock
-        self._writer = Writer(writer_engine(opened.path), on_rollback=matching.forget_all)
+        self._writer = Writer(
+            writer_engine(opened.path),
+            reserve=Reserve(opened.path),
+            on_rollback=matching.forget_all,
+        )
         # A search through a long list must not hold up deliveries.
         self._for_callers = Readers(opened.path, threads=_CALLERS_THREADS)
         self._for_delivery = Readers(opened.path, threads=_DELIVERY_THREADS)

@@ -4,6 +4,9 @@ A round takes all jobs that wait, up to a limit, and runs them in one transactio
 verb together, one verb after another. One flush makes all of them durable; then their callers
 are answered. Expected failures are answers and disturb nobody. If anything else goes wrong,
 the round is rolled back and each job tried alone, so that a bad one fails only itself.
+
+When the disk is full, the reserve is given up for what must be kept, and jobs of verbs that
+can wait are refused until it is there again.
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from signalpost import failpoints
-from signalpost.domain.errors import SignalpostError, StorageUnavailable
+from signalpost.domain.errors import SignalpostError, StorageFull, StorageUnavailable
 from signalpost.store.engine import breaks_connection, checkpoint, storage_error
+from signalpost.store.reserve import Reserve
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -40,15 +44,19 @@ class Verb(Generic[A, R]):
     """Something to do in a write transaction, for many callers at once.
 
     `run` answers each of them, a `SignalpostError` being the answer of one that fails without
-    having written anything. `before_commit` and `after_commit` name failpoints.
+    having written anything. `before_commit` and `after_commit` name failpoints. What `can_wait`
+    is refused while storage is full.
     """
 
     run: Callable[[Connection, Sequence[A]], Sequence[R | SignalpostError]]
     before_commit: str = ""
     after_commit: str = ""
+    can_wait: bool = False
 
 
-def one_by_one(function: Callable[[Connection, A], R], *, after_commit: str = "") -> Verb[A, R]:
+def one_by_one(
+    function: Callable[[Connection, A], R], *, after_commit: str = "", can_wait: bool = False
+) -> Verb[A, R]:
     """Make a verb of a function for one caller. It may raise SignalpostError before it writes."""
 
     def answer(conn: Connection, argument: A) -> R | SignalpostError:
@@ -60,6 +68,7 @@ def one_by_one(function: Callable[[Connection, A], R], *, after_commit: str = ""
     return Verb(
         run=lambda conn, arguments: [answer(conn, argument) for argument in arguments],
         after_commit=after_commit,
+        can_wait=can_wait,
     )
 
 
@@ -77,8 +86,11 @@ class Writer:
     `on_rollback` is called in its thread when what verbs did has not come to pass.
     """
 
-    def __init__(self, engine: Engine, *, on_rollback: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, *, reserve: Reserve, on_rollback: Callable[[], None]
+    ) -> None:
         self._engine = engine
+        self._reserve = reserve
         self._on_rollback = on_rollback
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -112,7 +124,7 @@ class Writer:
         while open_for_more:
             jobs, open_for_more = self._take()
             if jobs:
-                self._round(jobs)
+                self._round(jobs if self._reserve.hold() else self._refuse(jobs))
             if self._bytes_since_checkpoint > _CHECKPOINT_AFTER_BYTES or not jobs:
                 self._checkpoint()
         self._checkpoint()
@@ -136,14 +148,23 @@ class Writer:
             return jobs, False
         return jobs, True
 
+    def _refuse(self, jobs: list[_Job]) -> list[_Job]:
+        """Refuse what can wait, for storage is full; return the other jobs."""
+        self._answer([(job, StorageFull()) for job in jobs if job.verb.can_wait])
+        return [job for job in jobs if not job.verb.can_wait]
+
     def _round(self, jobs: list[_Job]) -> None:
+        if not jobs:
+            return
         self._bytes_since_checkpoint += sum(job.weight for job in jobs)
         try:
             answers = self._transact(jobs)
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers hear of it
             failure = storage_error(error)
             self._undone(error)
-            if len(jobs) > 1 and not isinstance(failure, StorageUnavailable):
+            if isinstance(failure, StorageFull) and self._reserve.release():
+                self._round(self._refuse(jobs))
+            elif len(jobs) > 1 and not isinstance(failure, StorageUnavailable):
                 for job in jobs:
                     self._round([job])
             else:
