@@ -27,6 +27,7 @@ from signalpost.store.units import from_time, to_optional_time, to_time
 MOST_ATTEMPTS = 100
 """Most attempts that are shown with one delivery."""
 
+_ALL = deliveries.c.id > 0
 _MOST_MERGED = 20
 _OVERHEAD_BYTES = 512
 _IN_CHUNKS_OF = 200
@@ -107,7 +108,7 @@ def _branches(conn: Connection, query: DeliveryQuery) -> Sequence[ColumnElement[
         return _each(conn, named, deliveries.c.lane_id)
     if query.tenant_id is not None:
         return [deliveries.c.tenant_id == query.tenant_id]
-    return [deliveries.c.id > 0]
+    return [_ALL]
 
 
 def _each(
@@ -116,7 +117,7 @@ def _each(
     found = conn.scalars(keys.limit(_MOST_MERGED + 1)).all()
     if len(found) > _MOST_MERGED:
         # One name in many tenants: the search through all of them is the shorter way.
-        return [deliveries.c.id > 0]
+        return [_ALL]
     return [column == key for key in found]
 
 
@@ -124,7 +125,8 @@ def _rows(
     conn: Connection, query: DeliveryQuery, branch: ColumnElement[bool], *, after: str | None
 ) -> Iterable[AnyRow]:
     statement = _COLUMNS.where(branch).order_by(deliveries.c.id.desc()).limit(SCAN_LIMIT + 1)
-    if query.states == {DeliveryState.FAILED}:
+    # No index has the failed ones of all tenants, and a search for them must end early, too.
+    if query.states == {DeliveryState.FAILED} and branch is not _ALL:
         statement = statement.where(deliveries.c.state == FAILED)
     if after is not None:
         statement = statement.where(deliveries.c.id < int(after))

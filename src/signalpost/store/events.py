@@ -165,8 +165,7 @@ def list_events(conn: Connection, query: EventQuery, page: PageRequest) -> Page[
     statement = select(*light, func.length(c.body).label("body_bytes")).order_by(c.id.desc())
     if query.tenant_id is not None:
         statement = statement.where(c.tenant_id == query.tenant_id)
-    if query.start is not None:
-        statement = statement.where(c.id >= floor(query.start))
+    statement = statement.where(c.id >= (0 if query.start is None else floor(query.start)))
     if page.after is not None:
         statement = statement.where(c.id < int(page.after))
     found = collect(
