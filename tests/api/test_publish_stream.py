@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -265,6 +266,24 @@ async def test_client_that_goes_away_leaves_whole_requests_or_nothing(service: S
     outcomes = [one.items[0].result.outcome for one in again]
     assert outcomes.count(ACCEPTED) + outcomes.count(DUPLICATE) == 50
     assert len(await service.stored()) == 1000
+
+
+async def test_draining_ends_a_stream_once_what_was_read_is_answered(service: Service) -> None:
+    call = service.events.PublishStream()
+    await call.write(request(event(event_id="first")))
+    await call.read()
+    async with held_writer(service.store) as held:
+        await call.write(request(event(event_id="second")))
+        await held.submitted(1)
+        draining = asyncio.create_task(service.server.drain(timedelta(seconds=60)))
+    response = await call.read()
+    assert isinstance(response, PublishStreamResponse)
+    assert response.items[0].result.event_id == "second"
+    failure = await failure_of(call.read())
+    assert failure.code is grpc.StatusCode.UNAVAILABLE
+    assert failure.reason == "OVERLOADED"
+    assert failure.details == ["ErrorInfo", "RetryInfo"]
+    await draining
 
 
 async def test_failure_of_ours_ends_the_stream_with_an_id_and_nothing_else(

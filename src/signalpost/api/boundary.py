@@ -23,7 +23,13 @@ from grpc_status import rpc_status
 
 from signalpost import failpoints
 from signalpost.api import status
-from signalpost.domain.errors import Reason, RequestInvalid, SignalpostError, Violation
+from signalpost.domain.errors import (
+    Overloaded,
+    Reason,
+    RequestInvalid,
+    SignalpostError,
+    Violation,
+)
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Largest request that is accepted; that of the transport is larger, so that we can say so."""
@@ -61,6 +67,15 @@ class Boundary:
 
     def __init__(self, *, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
+        self._reading: set[asyncio.Timeout] = set()
+        self._draining = False
+
+    def drain(self) -> None:
+        """Read no more from streams: they end with OVERLOADED once what was read is answered."""
+        self._draining = True
+        now = asyncio.get_running_loop().time()
+        for limit in self._reading:
+            limit.reschedule(now)
 
     def handlers(self, service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
         """Serve those methods of a service that its servicer has; the others are UNIMPLEMENTED."""
@@ -100,7 +115,7 @@ class Boundary:
         kind = GetMessageClass(descriptor.input_type)
 
         async def parsed(stream: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-            async for data in stream:
+            while (data := await self._next(stream)) is not None:
                 failpoints.hit("handler")
                 yield _parse(kind, data)
 
@@ -113,6 +128,20 @@ class Boundary:
         # It writes to the context, as a handler may that returns no iterator.
         handler = cast("Callable[..., AsyncIterator[bytes]]", handle)
         return grpc.stream_stream_rpc_method_handler(handler)
+
+    async def _next(self, stream: AsyncIterator[bytes]) -> bytes | None:
+        """Read from a stream; None at its end. Raises Overloaded if nothing more is read."""
+        if self._draining:
+            raise Overloaded
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._reading.add(limit)
+                try:
+                    return await anext(stream, None)
+                finally:
+                    self._reading.discard(limit)
+        except TimeoutError:
+            raise Overloaded from None
 
     async def _guard(
         self, call: Awaitable[_Answer], context: Context, descriptor: MethodDescriptor

@@ -70,10 +70,17 @@ class Server:
     """A bound server. `port` is where it listens."""
 
     def __init__(
-        self, server: grpc.aio.Server, *, port: int, names: tuple[str, ...], checks: _Health
+        self,
+        server: grpc.aio.Server,
+        boundary: Boundary,
+        *,
+        port: int,
+        names: tuple[str, ...],
+        checks: _Health,
     ) -> None:
         self.port = port
         self._server = server
+        self._boundary = boundary
         self._names = names
         self._health = checks
 
@@ -86,6 +93,7 @@ class Server:
     async def drain(self, grace: timedelta) -> None:
         """Tell health checks that it ends, take no new calls, and give those under way `grace`."""
         await self._health.enter_graceful_shutdown()
+        self._boundary.drain()
         await self._server.stop(grace.total_seconds())
 
 
@@ -104,7 +112,7 @@ def build_server(services: Services, *, address: str, reflection: bool) -> Serve
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     if reflection:
         reflection_service.enable(server, names)
-    return Server(server, port=_bind(server, address), names=names, checks=checks)
+    return Server(server, boundary, port=_bind(server, address), names=names, checks=checks)
 
 
 def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
