@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from signalpost.api.boundary import Context
 from signalpost.api.checks import demand
 from signalpost.api.convert_deliveries import delivery_message
@@ -11,7 +13,7 @@ from signalpost.api.paging import Pager, fitting
 from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.errors import NotFound
 from signalpost.domain.ids import EventId, SubscriptionId, delivery_key
-from signalpost.ports import DeliveryQuery, DeliveryReader, PageRequest
+from signalpost.ports import DeliveryQuery, DeliveryReader
 from signalpost.v1.delivery_service_pb2 import (
     GetDeliveryRequest,
     GetDeliveryResponse,
@@ -52,11 +54,10 @@ class DeliveryServicer:
             end=moment(request, "end_time"),
         )
 
-        async def answer(asked: PageRequest) -> ListDeliveriesResponse:
-            page = await self._deliveries.list_deliveries(query, asked)
-            return ListDeliveriesResponse(
-                deliveries=[delivery_message(one, with_attempts=False) for one in page.items],
-                next_page_token=self._pager.token(request, page.next_after),
-            )
-
-        return await fitting(self._pager.page(request), answer)
+        shown, next_after = await fitting(
+            self._pager.page(request),
+            partial(self._deliveries.list_deliveries, query),
+            partial(delivery_message, with_attempts=False),
+        )
+        token = self._pager.token(request, next_after)
+        return ListDeliveriesResponse(deliveries=shown, next_page_token=token)

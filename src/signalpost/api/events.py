@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Final
 
 from signalpost.api import status
@@ -22,7 +23,7 @@ from signalpost.api.pipeline import Pipeline
 from signalpost.api.rendering import event_from
 from signalpost.domain.errors import RequestInvalid, SignalpostError, Violation
 from signalpost.domain.ids import EventId, TenantId
-from signalpost.ports import EventQuery, EventStore, PageRequest
+from signalpost.ports import EventQuery, EventStore
 from signalpost.publishing.publish import Published, Publisher
 from signalpost.v1.event_service_pb2 import (
     GetEventRequest,
@@ -93,14 +94,11 @@ class EventServicer:
             end=moment(request, "end_time"),
         )
 
-        async def answer(asked: PageRequest) -> ListEventsResponse:
-            page = await self._events.list_events(query, asked)
-            return ListEventsResponse(
-                events=[event_from(one) for one in page.items],
-                next_page_token=self._pager.token(request, page.next_after),
-            )
-
-        return await fitting(self._pager.page(request), answer)
+        shown, next_after = await fitting(
+            self._pager.page(request), partial(self._events.list_events, query), event_from
+        )
+        token = self._pager.token(request, next_after)
+        return ListEventsResponse(events=shown, next_page_token=token)
 
 
 def _unreadable(found: Sequence[Violation]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from hashlib import sha256
@@ -19,7 +19,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from signalpost.domain.errors import Reason, RequestInvalid, Violation
-from signalpost.ports import PageRequest
+from signalpost.ports import Page, PageRequest
 from signalpost.v1.delivery_service_pb2 import ListDeliveriesRequest
 from signalpost.v1.event_service_pb2 import ListEventsRequest
 from signalpost.v1.subscription_service_pb2 import ListSubscriptionsRequest
@@ -32,22 +32,38 @@ MAX_RESPONSE_BYTES = 4 * 1024 * 1024 - 64 * 1024
 """Clients take 4 MiB unless they were told otherwise."""
 
 _MAC_BYTES = 16
-_Response = TypeVar("_Response", bound=Message)
+_BYTES_OF_A_LENGTH = 6
+_Item = TypeVar("_Item")
+_Shown = TypeVar("_Shown", bound=Message)
 
 
 async def fitting(
-    page: PageRequest, answer: Callable[[PageRequest], Awaitable[_Response]]
-) -> _Response:
-    """Return the answer for a page, made smaller until any client takes it.
+    page: PageRequest,
+    fetch: Callable[[PageRequest], Awaitable[Page[_Item]]],
+    show: Callable[[_Item], _Shown],
+) -> tuple[Sequence[_Shown], str | None]:
+    """Return the messages of a page, no more than any client takes, and where the next begins.
 
     A store counts what it keeps; a message can be several times as large, as for a `Struct` of
     many small numbers. A page of one item always fits.
     """
     while True:
-        response = await answer(page)
-        if response.ByteSize() <= MAX_RESPONSE_BYTES:
-            return response
-        page = replace(page, max_bytes=page.max_bytes // 2)
+        found = await fetch(page)
+        shown = list(_first_ones(map(show, found.items)))
+        if len(shown) == len(found.items):
+            return shown, found.next_after
+        page = replace(page, size=len(shown))
+
+
+def _first_ones(messages: Iterable[_Shown]) -> Iterator[_Shown]:
+    """Yield the first messages that fit into a response; at least one."""
+    weight = 0
+    for message in messages:
+        size = message.ByteSize() + _BYTES_OF_A_LENGTH
+        if weight and weight + size > MAX_RESPONSE_BYTES:
+            return
+        weight += size
+        yield message
 
 
 class Pager:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from signalpost.api.boundary import Context
 from signalpost.api.checks import check, demand
 from signalpost.api.convert_events import listed_tenant
@@ -16,7 +18,7 @@ from signalpost.domain.errors import RequestInvalid, Violation
 from signalpost.domain.ids import SubscriptionId, TenantId
 from signalpost.domain.signature import parse_secret
 from signalpost.domain.subscription import DEFAULT_OVERLAP, State
-from signalpost.ports import PageRequest, SubscriptionQuery, SubscriptionStore
+from signalpost.ports import SubscriptionQuery, SubscriptionStore
 from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.register import Registrar
 from signalpost.v1.subscription_service_pb2 import (
@@ -81,14 +83,13 @@ class SubscriptionServicer:
             event_type=request.event_type_name or None,
         )
 
-        async def answer(asked: PageRequest) -> ListSubscriptionsResponse:
-            page = await self._subscriptions.list_subscriptions(query, asked)
-            return ListSubscriptionsResponse(
-                subscriptions=[subscription_message(one) for one in page.items],
-                next_page_token=self._pager.token(request, page.next_after),
-            )
-
-        return await fitting(self._pager.page(request), answer)
+        shown, next_after = await fitting(
+            self._pager.page(request),
+            partial(self._subscriptions.list_subscriptions, query),
+            subscription_message,
+        )
+        token = self._pager.token(request, next_after)
+        return ListSubscriptionsResponse(subscriptions=shown, next_page_token=token)
 
     async def DeleteSubscription(
         self, request: DeleteSubscriptionRequest, _: Context
