@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
@@ -37,7 +38,7 @@ class Service:
     log: list[str] = field(default_factory=list)
     _logged: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def start(self, *, failpoint: str = "") -> "Service":
+    async def start(self, *, failpoint: str = "") -> Self:
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "signalpost", "serve", *self.options),
             *("--database", f"sqlite:///{self.folder / 'signalpost.db'}"),

@@ -1,0 +1,65 @@
+"""From a Publish in batches of 100 to the arrival at the receiver, through the whole service."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from signalpost.v1.event_pb2 import Event
+from signalpost.v1.event_service_pb2 import PublishRequest
+from tests.bench.figures import percentiles
+from tests.bench.publishing import BATCH, event
+from tests.bench.receiver import Receiver
+from tests.bench.server import Server
+
+
+async def flat_out(
+    server: Server, receiver: Receiver, *, endpoints: int, deliveries: int
+) -> dict[str, float]:
+    """Publish as fast as it goes, wait for the last arrival, and count per delivery."""
+    events = [event(_tenant(number, endpoints)) for number in range(deliveries)]
+    receiver.ask("forget")
+    cpu, receiver_cpu = await server.settled(), receiver.ask("cpu")
+    began = time.monotonic()
+    await asyncio.gather(*(_publish(server, batch) for batch in _batches(events)))
+    await asyncio.to_thread(receiver.wait_for, deliveries)
+    elapsed = max(receiver.ask("times").values()) - began
+    used = await server.settled() - cpu
+    return {
+        "deliveries_per_second": deliveries / elapsed,
+        "server_cpu_us": used / deliveries * 1e6,
+        "receiver_load": (receiver.ask("cpu") - receiver_cpu) / elapsed,
+    }
+
+
+async def paced(
+    server: Server, receiver: Receiver, *, endpoints: int, per_second: float, seconds: float
+) -> dict[str, float]:
+    """Publish batches of 10 at a steady pace, and time each event to its arrival."""
+    size = 10
+    published: dict[str, float] = {}
+    receiver.ask("forget")
+    calls: list[asyncio.Task[None]] = []
+    began = time.monotonic()
+    for number in range(int(per_second * seconds / size)):
+        due = began + number * size / per_second
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        batch = [event(_tenant(number * size + n, endpoints)) for n in range(size)]
+        published |= dict.fromkeys((one.event_id for one in batch), time.monotonic())
+        calls.append(asyncio.create_task(_publish(server, batch)))
+    await asyncio.gather(*calls)
+    await asyncio.to_thread(receiver.wait_for, len(published))
+    times = receiver.ask("times")
+    return percentiles([times[name] - sent for name, sent in published.items()])
+
+
+def _tenant(number: int, endpoints: int) -> str:
+    """Spread events evenly over endpoints: each has a tenant of its own."""
+    return f"t{number % endpoints}"
+
+
+def _batches(events: Sequence[Event]) -> list[Sequence[Event]]:
+    return [events[at : at + BATCH] for at in range(0, len(events), BATCH)]
+
+
+async def _publish(server: Server, events: Sequence[Event]) -> None:
+    await server.events.Publish(PublishRequest(events=events))
