@@ -34,8 +34,10 @@ from signalpost.sender.resolver import Resolver
 from signalpost.sender.sender import HttpSender
 from signalpost.settings import Address, Settings
 from signalpost.store import DatabaseRefused, Store
+from signalpost.subscriptions.changing import Changer
 from signalpost.subscriptions.endpoints import EndpointRules
 from signalpost.subscriptions.keys import KeyRing
+from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar
 
 GRACE: Final = timedelta(seconds=20)
@@ -190,7 +192,8 @@ def _services(
     def new_id() -> str:
         return str(uuid_utils.uuid7())
 
-    keys = KeyRing(store, clock=clock, new_id=new_id, entropy=secrets.token_bytes)
+    changer = Changer(store, clock=clock)
+    keys = KeyRing(changer, new_id=new_id, entropy=secrets.token_bytes)
     return Services(
         publisher=Publisher(store, lanes=lanes, clock=clock, new_id=new_id),
         registrar=Registrar(
@@ -202,6 +205,7 @@ def _services(
             endpoints=EndpointRules(policy=policy, dev=settings.dev),
         ),
         keys=keys,
+        lifecycle=Lifecycle(changer, lanes=lanes),
         events=store,
         subscriptions=store,
         deliveries=store,

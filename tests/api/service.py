@@ -22,8 +22,10 @@ from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import Lane
 from signalpost.publishing.publish import Publisher
 from signalpost.store import Store
+from signalpost.subscriptions.changing import Changer
 from signalpost.subscriptions.endpoints import EndpointRules
 from signalpost.subscriptions.keys import KeyRing
+from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar
 from signalpost.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from signalpost.v1.event_pb2 import Event, Resource
@@ -77,7 +79,8 @@ def new_id() -> str:
 
 
 def build(store: Store, lanes: LaneRecorder, clock: HandClock) -> Services:
-    keys = KeyRing(store, clock=clock, new_id=new_id, entropy=token_bytes)
+    changer = Changer(store, clock=clock)
+    keys = KeyRing(changer, new_id=new_id, entropy=token_bytes)
     registrar = Registrar(
         store,
         lanes=lanes,
@@ -90,6 +93,7 @@ def build(store: Store, lanes: LaneRecorder, clock: HandClock) -> Services:
         publisher=Publisher(store, lanes=lanes, clock=clock, new_id=new_id),
         registrar=registrar,
         keys=keys,
+        lifecycle=Lifecycle(changer, lanes=lanes),
         events=store,
         subscriptions=store,
         deliveries=store,

@@ -130,7 +130,6 @@ async def test_every_method_refuses_garbage_and_unknown_fields(
 @pytest.mark.parametrize(
     "method",
     [
-        "SubscriptionService/PauseSubscription",
         "DeliveryService/RetryDelivery",
         "EventTypeService/ListEventTypes",
         "AdminService/GetServerInfo",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from signalpost.cli.examples import examples
+from signalpost.api.examples import examples
 from signalpost.clock import SystemClock
 from signalpost.domain.catalogue import RESERVED, RESOURCE_TYPES
 from tests.cli.processes import clean_environment, command, run, running

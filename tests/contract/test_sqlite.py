@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import re
 import sqlite3
 import subprocess
 import sys

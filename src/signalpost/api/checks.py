@@ -56,6 +56,11 @@ def demand(request: Message) -> None:
         raise RequestInvalid(violations)
 
 
+def required(path: str) -> Violation:
+    """Say that a field is missing."""
+    return Violation(path, Reason.FIELD_INVALID, "is required")
+
+
 @dataclass(frozen=True, slots=True)
 class _FieldPlan:
     """What the walk must know of a field, read from its descriptor once.

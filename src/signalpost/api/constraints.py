@@ -18,7 +18,6 @@ from signalpost.api.rules import (
     length,
     number,
     readable,
-    supported,
     text,
     unsupported,
 )
@@ -26,7 +25,7 @@ from signalpost.domain.errors import Reason
 from signalpost.domain.event import MAX_EVENTS
 from signalpost.domain.filter import MAX_VALUES
 from signalpost.domain.signature import parse_secret
-from signalpost.domain.subscription import MAX_CONCURRENCY, MAX_OVERLAP, MAX_TIMEOUT, Algorithm
+from signalpost.domain.subscription import MAX_CONCURRENCY, MAX_OVERLAP, MAX_TIMEOUT
 
 MAX_PAGE_SIZE = 1000
 MAX_IP_RANGES = 100
@@ -61,7 +60,6 @@ TRACEPARENT = text(
 )
 """Trace Context, section 3.2: nothing but a sound one is passed on."""
 
-_ALGORITHM = supported(Algorithm.HMAC_SHA256)
 _REQUIRED = Rule(required=True)
 
 _ONE_EVENT = {"event_id": Rule(required=True, check=_EVENT_ID), "tenant_id": Rule(check=_TENANT)}
@@ -84,16 +82,21 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "ListEventsRequest": _LIST,
     "CreateSubscriptionRequest": {
         "subscription": _REQUIRED,
-        "algorithm": Rule(check=_ALGORITHM),
         "secret": Rule(check=readable(parse_secret)),
     },
     "GetSubscriptionRequest": _ONE_SUBSCRIPTION,
     "ListSubscriptionsRequest": {**_LIST, "event_type_name": Rule(check=_WIRE_NAME)},
+    "UpdateSubscriptionRequest": {"subscription": _REQUIRED},
     "DeleteSubscriptionRequest": _ONE_SUBSCRIPTION,
+    "PauseSubscriptionRequest": _ONE_SUBSCRIPTION,
+    "ResumeSubscriptionRequest": _ONE_SUBSCRIPTION,
+    "TestSubscriptionRequest": {
+        **_ONE_SUBSCRIPTION,
+        "event_type_name": Rule(check=_WIRE_NAME),
+    },
     "RotateSubscriptionSecretRequest": {
         **_ONE_SUBSCRIPTION,
         "overlap": Rule(check=duration(timedelta(0), MAX_OVERLAP, wants="0 to 7 days")),
-        "algorithm": Rule(check=_ALGORITHM),
         "secret": Rule(check=readable(parse_secret)),
     },
     "GetDeliveryRequest": {"delivery_id": Rule(required=True, check=length(most=64))},
@@ -140,7 +143,6 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "subscription_id": Rule(check=_SUBSCRIPTION_ID),
         "tenant_id": Rule(check=_TENANT),
         "display_name": Rule(check=length(most=63)),
-        "endpoint_uri": _REQUIRED,
         "timeout": Rule(check=duration(timedelta(seconds=1), MAX_TIMEOUT, wants="1 to 30 seconds")),
         "ordered": Rule(check=unsupported),
         "require_handshake": Rule(check=unsupported),

@@ -15,6 +15,7 @@ from signalpost.api.convert_times import duration, span, timestamp
 from signalpost.domain.catalogue import RESOURCE_TYPES
 from signalpost.domain.errors import Reason, Violation
 from signalpost.domain.ids import SubscriptionId, TenantId
+from signalpost.domain.signature import public_key
 from signalpost.domain.subscription import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT,
@@ -112,6 +113,7 @@ def _key_message(key: SigningKey) -> SigningKeyMessage:
     return SigningKeyMessage(
         key_id=key.key_id,
         algorithm=cast("SigningKeyMessage.Algorithm.ValueType", key.algorithm),
+        public_key=public_key(key),
         create_time=timestamp(key.create_time),
         expire_time=timestamp(key.expire_time),
     )

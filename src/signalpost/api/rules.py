@@ -106,12 +106,3 @@ def cidr(value: str) -> str | None:
 def unsupported(_: object) -> str | None:
     """Refuse a field whose behaviour is not there."""
     return "is not supported by this version"
-
-
-def supported(*values: int) -> Check:
-    """Demand one of the values of an enum that have behaviour."""
-
-    def check(value: int) -> str | None:
-        return None if value in values else unsupported(value)
-
-    return check

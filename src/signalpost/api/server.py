@@ -20,6 +20,7 @@ from signalpost.api.subscriptions import SubscriptionServicer
 from signalpost.ports import DeliveryReader, EventStore, SubscriptionStore
 from signalpost.publishing.publish import Publisher
 from signalpost.subscriptions.keys import KeyRing
+from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar
 from signalpost.v1 import delivery_service_pb2, event_service_pb2, subscription_service_pb2
 
@@ -59,6 +60,7 @@ class Services:
     publisher: Publisher
     registrar: Registrar
     keys: KeyRing
+    lifecycle: Lifecycle
     events: EventStore
     subscriptions: SubscriptionStore
     deliveries: DeliveryReader
@@ -126,6 +128,7 @@ def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
         ]: SubscriptionServicer(
             services.registrar,
             keys=services.keys,
+            lifecycle=services.lifecycle,
             subscriptions=services.subscriptions,
             pager=pager,
         ),

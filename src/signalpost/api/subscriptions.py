@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
+
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from signalpost.api.boundary import Context
-from signalpost.api.checks import check, demand
+from signalpost.api.checks import check, demand, required
 from signalpost.api.convert_events import listed_tenant
 from signalpost.api.convert_subscriptions import (
     catalogue_violations,
@@ -13,14 +16,17 @@ from signalpost.api.convert_subscriptions import (
     subscription_message,
 )
 from signalpost.api.convert_times import span
+from signalpost.api.masks import chosen, merged
 from signalpost.api.paging import Pager, fitting
 from signalpost.domain.errors import RequestInvalid, Violation
 from signalpost.domain.ids import SubscriptionId, TenantId
 from signalpost.domain.signature import parse_secret
-from signalpost.domain.subscription import DEFAULT_OVERLAP, State
+from signalpost.domain.subscription import DEFAULT_OVERLAP, Algorithm, State, Subscription
 from signalpost.ports import SubscriptionQuery, SubscriptionStore
-from signalpost.subscriptions.keys import KeyRing
-from signalpost.subscriptions.register import Registrar
+from signalpost.subscriptions.keys import SECRET_REFUSED, KeyRing
+from signalpost.subscriptions.lifecycle import Lifecycle
+from signalpost.subscriptions.register import Registrar, SubscriptionDraft
+from signalpost.v1.subscription_pb2 import Subscription as SubscriptionMessage
 from signalpost.v1.subscription_service_pb2 import (
     CreateSubscriptionRequest,
     CreateSubscriptionResponse,
@@ -30,19 +36,47 @@ from signalpost.v1.subscription_service_pb2 import (
     GetSubscriptionResponse,
     ListSubscriptionsRequest,
     ListSubscriptionsResponse,
+    PauseSubscriptionRequest,
+    PauseSubscriptionResponse,
+    ResumeSubscriptionRequest,
+    ResumeSubscriptionResponse,
     RotateSubscriptionSecretRequest,
     RotateSubscriptionSecretResponse,
+    UpdateSubscriptionRequest,
+    UpdateSubscriptionResponse,
 )
+
+_UNCHANGED: Final = frozenset(
+    {
+        "subscription_id",
+        "tenant_id",
+        "state",
+        "suspension_reason",
+        "suspension_message",
+        "signing_keys",
+        "create_time",
+        "update_time",
+        "etag",
+    }
+)
+"""Fields that no update changes: identifiers, and what is output only."""
 
 
 class SubscriptionServicer:
-    """Creates, gets, lists, deletes and re-keys subscriptions."""
+    """Creates, gets, lists, changes and deletes subscriptions."""
 
     def __init__(
-        self, registrar: Registrar, *, keys: KeyRing, subscriptions: SubscriptionStore, pager: Pager
+        self,
+        registrar: Registrar,
+        *,
+        keys: KeyRing,
+        lifecycle: Lifecycle,
+        subscriptions: SubscriptionStore,
+        pager: Pager,
     ) -> None:
         self._registrar = registrar
         self._keys = keys
+        self._lifecycle = lifecycle
         self._subscriptions = subscriptions
         self._pager = pager
 
@@ -55,6 +89,7 @@ class SubscriptionServicer:
             raise RequestInvalid(found)
         keyed = await self._registrar.create(
             subscription_draft(request.subscription),
+            algorithm=_algorithm(request.algorithm) or Algorithm.HMAC_SHA256,
             secret=_secret(request.secret),
             validate_only=request.validate_only,
         )
@@ -91,6 +126,51 @@ class SubscriptionServicer:
         token = self._pager.token(request, next_after)
         return ListSubscriptionsResponse(subscriptions=shown, next_page_token=token)
 
+    async def UpdateSubscription(
+        self, request: UpdateSubscriptionRequest, _: Context
+    ) -> UpdateSubscriptionResponse:
+        """Change the fields of the mask."""
+        demand(request)
+        given = request.subscription
+        if not given.subscription_id:
+            raise RequestInvalid([required("subscription.subscription_id")])
+        mask = chosen(given, request.update_mask, ignored=_UNCHANGED)
+
+        def draw(former: Subscription) -> SubscriptionDraft:
+            drawn = merged(subscription_message(former), given, mask)
+            if found := _semantic_violations(drawn, mask):
+                raise RequestInvalid(found)
+            return subscription_draft(drawn)
+
+        updated = await self._registrar.update(
+            TenantId(given.tenant_id),
+            SubscriptionId(given.subscription_id),
+            draw,
+            etag=given.etag or None,
+            validate_only=request.validate_only,
+        )
+        return UpdateSubscriptionResponse(subscription=subscription_message(updated))
+
+    async def PauseSubscription(
+        self, request: PauseSubscriptionRequest, _: Context
+    ) -> PauseSubscriptionResponse:
+        """Stop deliveries."""
+        demand(request)
+        paused = await self._lifecycle.pause(
+            TenantId(request.tenant_id), SubscriptionId(request.subscription_id)
+        )
+        return PauseSubscriptionResponse(subscription=subscription_message(paused))
+
+    async def ResumeSubscription(
+        self, request: ResumeSubscriptionRequest, _: Context
+    ) -> ResumeSubscriptionResponse:
+        """Let deliveries go on."""
+        demand(request)
+        resumed = await self._lifecycle.resume(
+            TenantId(request.tenant_id), SubscriptionId(request.subscription_id)
+        )
+        return ResumeSubscriptionResponse(subscription=subscription_message(resumed))
+
     async def DeleteSubscription(
         self, request: DeleteSubscriptionRequest, _: Context
     ) -> DeleteSubscriptionResponse:
@@ -114,6 +194,7 @@ class SubscriptionServicer:
             SubscriptionId(request.subscription_id),
             etag=request.etag or None,
             overlap=span(request, "overlap", default=DEFAULT_OVERLAP),
+            algorithm=_algorithm(request.algorithm),
             secret=_secret(request.secret),
         )
         return RotateSubscriptionSecretResponse(
@@ -127,8 +208,26 @@ class SubscriptionServicer:
         if message.endpoint_uri:
             headers = dict(message.headers)
             found += self._registrar.violations(message.endpoint_uri, headers=headers)
+        else:
+            found.append(required("subscription.endpoint_uri"))
+        if request.secret and int(request.algorithm) == Algorithm.ED25519:
+            found.append(SECRET_REFUSED)
         found += catalogue_violations(message.filter, path="subscription.filter")
         return found
+
+
+def _semantic_violations(drawn: SubscriptionMessage, mask: FieldMask) -> list[Violation]:
+    """Say what is wrong with a changed subscription beyond the shape of its fields."""
+    found = []
+    if not drawn.endpoint_uri:
+        found.append(required("subscription.endpoint_uri"))
+    if any(path.partition(".")[0] == "filter" for path in mask.paths):
+        found += catalogue_violations(drawn.filter, path="subscription.filter")
+    return found
+
+
+def _algorithm(number: int) -> Algorithm | None:
+    return Algorithm(number) if number else None
 
 
 def _secret(text: str) -> bytes | None:

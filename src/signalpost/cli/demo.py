@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.text import Text
 
 from signalpost import __version__, app
+from signalpost.api.examples import examples
 from signalpost.cli import certificates, process
 from signalpost.cli.board import Board, Row, describe
 from signalpost.cli.calls import SUBSCRIPTION_ID, Calls
 from signalpost.cli.display import displaying
 from signalpost.cli.endpoint import FAILS_ONCE, Endpoint
-from signalpost.cli.examples import examples
 from signalpost.cli.receiver import receiving
 from signalpost.cli.terminal import standard_output, visible
 from signalpost.clock import SystemClock

@@ -74,7 +74,14 @@ class Attempter:
             async with self._interruptible():
                 subscription = await self._targets.of(lease)
                 policy = subscription.retry_policy
-                request = build_request(lease, subscription, now=start, user_agent=self._user_agent)
+                request = build_request(
+                    subscription,
+                    event_id=lease.event_id,
+                    body=lease.body,
+                    traceparent=lease.traceparent,
+                    now=start,
+                    user_agent=self._user_agent,
+                )
                 return await self._sender.send(request), policy
         except TimeoutError:
             return _not_made("SERVICE_STOPPED", "the service stopped during the attempt"), policy

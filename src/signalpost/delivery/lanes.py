@@ -23,10 +23,11 @@ class _LaneState:
 
     `due` is the earliest due time heard of; while a claim is under way it holds only what
     was heard since the claim began, so that no hint is lost to a claim that ran beside it.
-    `alarm` is the time of the lane's one valid entry in the heap.
+    `alarm` is the time of the lane's one valid entry in the heap. A `forgotten` one only waits
+    for what is under way: what that says of retries is not heard.
     """
 
-    __slots__ = ("alarm", "claiming", "due", "in_flight", "lane", "ready")
+    __slots__ = ("alarm", "claiming", "due", "forgotten", "in_flight", "lane", "ready")
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
@@ -35,10 +36,11 @@ class _LaneState:
         self.in_flight = 0
         self.claiming = False
         self.ready = False
+        self.forgotten = False
 
     def hear(self, due: datetime) -> None:
         """Take in that something is due at this time."""
-        if self.due is None or due < self.due:
+        if not self.forgotten and (self.due is None or due < self.due):
             self.due = due
 
     @property
@@ -72,16 +74,19 @@ class LaneHome:
             state = self._lanes.get(lane.lane_id)
             if state is None:
                 state = self._lanes[lane.lane_id] = _LaneState(lane)
-            state.lane = lane
+            state.lane, state.forgotten = lane, False
             state.hear(due)
             self._set_alarm(state)
         self._changed.set()
 
     def forget(self, lane_id: LaneId) -> None:
-        """Let nothing more go on a lane. What is under way still frees its slot."""
+        """Let nothing more go on a lane until the next notice of it.
+
+        What is under way still frees its slot.
+        """
         state = self._lanes.get(lane_id)
         if state is not None:
-            state.due = None
+            state.due, state.forgotten = None, True
             self._drop_if_idle(state)
 
     def picks(self, *, limit: int, now: datetime) -> list[Pick]:

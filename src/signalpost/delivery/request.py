@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from signalpost.domain.delivery import Lease
+from signalpost.domain.ids import EventId
 from signalpost.domain.signature import sign
 from signalpost.domain.subscription import Subscription
 from signalpost.ports import WebhookRequest
 
 
 def build_request(
-    lease: Lease, subscription: Subscription, *, now: datetime, user_agent: str
+    subscription: Subscription,
+    *,
+    event_id: EventId,
+    body: bytes,
+    traceparent: str,
+    now: datetime,
+    user_agent: str,
 ) -> WebhookRequest:
     """Build the request of an attempt that begins now, signed with every key that still signs."""
     timestamp = int(now.timestamp())
@@ -20,19 +26,17 @@ def build_request(
         "accept-encoding": "identity",
         "content-type": "application/json",
         "user-agent": user_agent,
-        "webhook-id": lease.event_id,
+        "webhook-id": event_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(
-            keys, webhook_id=lease.event_id, timestamp=timestamp, body=lease.body
-        ),
+        "webhook-signature": sign(keys, webhook_id=event_id, timestamp=timestamp, body=body),
     }
-    if lease.traceparent:
-        own["traceparent"] = lease.traceparent
+    if traceparent:
+        own["traceparent"] = traceparent
     return WebhookRequest(
-        lane_id=lease.lane_id,
+        lane_id=subscription.lane_id,
         endpoint_uri=subscription.endpoint_uri,
         headers=subscription.headers | own,
-        body=lease.body,
+        body=body,
         timeout=subscription.timeout,
         allowed_ip_ranges=subscription.allowed_ip_ranges,
     )

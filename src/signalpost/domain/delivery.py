@@ -73,7 +73,8 @@ class Lease:
 
     `token` fences it: a result that comes with an older token changes nothing. `number` is
     the number of the attempt to make. `tries` counts the attempts of the present set that
-    the retry policy is charged for, `set_start` is when its first one began (None before).
+    the retry policy is charged for, `set_start` is when its first one began (None before), put
+    off by the time in which the subscription was paused or suspended since.
     `subscription_version` tells whether what is known of the subscription is current.
     """
 

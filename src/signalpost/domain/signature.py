@@ -10,13 +10,19 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import assert_never
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signalpost.domain.subscription import Algorithm, SigningKey
 
 SECRET_PREFIX = "whsec_"
+PUBLIC_KEY_PREFIX = "whpk_"
 MIN_SECRET_BYTES = 24
 MAX_SECRET_BYTES = 64
 NEW_SECRET_BYTES = 32
+"""Of either algorithm: a private key of Ed25519 has as many (RFC 8032, section 5.1.5)."""
 
 
 def sign(keys: Iterable[SigningKey], *, webhook_id: str, timestamp: int, body: bytes) -> str:
@@ -29,10 +35,37 @@ def sign(keys: Iterable[SigningKey], *, webhook_id: str, timestamp: int, body: b
 
 
 def _signature(key: SigningKey, content: bytes) -> str:
-    if key.algorithm is not Algorithm.HMAC_SHA256:
-        raise ValueError(f"{key.algorithm.name} is not supported by this version")
-    digest = hmac.digest(key.secret, content, hashlib.sha256)
-    return "v1," + base64.b64encode(digest).decode()
+    match key.algorithm:
+        case Algorithm.HMAC_SHA256:
+            version, signature = "v1", hmac.digest(key.secret, content, hashlib.sha256)
+        case Algorithm.ED25519:
+            version, signature = "v1a", _private_key(key.secret).sign(content)
+        case _:
+            assert_never(key.algorithm)
+    return f"{version},{base64.b64encode(signature).decode()}"
+
+
+# Reading a key takes as long as signing with it.
+@lru_cache(maxsize=4096)
+def _private_key(secret: bytes) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(secret)
+
+
+@lru_cache(maxsize=4096)
+def _public_bytes(secret: bytes) -> bytes:
+    return _private_key(secret).public_key().public_bytes_raw()
+
+
+def public_key(key: SigningKey) -> str:
+    """Write what receivers verify an Ed25519 key's signatures by; empty for an HMAC key."""
+    if key.algorithm is not Algorithm.ED25519:
+        return ""
+    return PUBLIC_KEY_PREFIX + base64.b64encode(_public_bytes(key.secret)).decode()
+
+
+def shown_secret(key: SigningKey) -> str:
+    """Write an HMAC key's secret as its owner sees it; empty for one whose secret never leaves."""
+    return format_secret(key.secret) if key.algorithm is Algorithm.HMAC_SHA256 else ""
 
 
 def format_secret(secret: bytes) -> str:

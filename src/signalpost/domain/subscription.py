@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
 from ipaddress import IPv4Network, IPv6Network
 
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import KeyId, LaneId, SubscriptionId, TenantId
+from signalpost.domain.lane import Lane
 
 IpNetwork = IPv4Network | IPv6Network
 
@@ -62,7 +63,8 @@ class RetryPolicy:
 class SigningKey:
     """A key that signs deliveries; `secret` are its raw bytes and never appear in a repr.
 
-    `expire_time` is when it stops signing; None for the newest.
+    Of an Ed25519 key they are the private key (RFC 8032), 32 bytes. `expire_time` is when it
+    stops signing; None for the newest.
     """
 
     key_id: KeyId
@@ -82,6 +84,8 @@ class Subscription:
 
     `headers` are the customer's own, values included; `version` rises with every change and
     is the etag; `lane_id` is 0 until it is stored. `signing_keys` are newest first.
+    `stop_time` is since when it is paused or suspended, None while it is active; `stopped` is
+    how long it was so before, in all.
     """
 
     subscription_id: SubscriptionId
@@ -101,6 +105,8 @@ class Subscription:
     state: State = State.ACTIVE
     suspension_reason: SuspensionReason = SuspensionReason.NONE
     suspension_message: str = ""
+    stop_time: datetime | None = None
+    stopped: timedelta = timedelta(0)
     version: int = 1
     lane_id: LaneId = LaneId(0)
 
@@ -108,3 +114,30 @@ class Subscription:
     def etag(self) -> str:
         """The version as the text that clients compare."""
         return str(self.version)
+
+    @property
+    def lane(self) -> Lane:
+        """What the home of its lane must know."""
+        return Lane(self.lane_id, self.tenant_id, self.max_concurrent_attempts)
+
+
+def paused(subscription: Subscription, *, now: datetime) -> Subscription:
+    """Return it as it is after someone paused it; one that is paused or suspended stays so."""
+    if subscription.state is not State.ACTIVE:
+        return subscription
+    return replace(subscription, state=State.PAUSED, stop_time=now)
+
+
+def resumed(subscription: Subscription, *, now: datetime) -> Subscription:
+    """Return it as it is after it was resumed; an active one stays as it is."""
+    if subscription.state is State.ACTIVE:
+        return subscription
+    since = subscription.stop_time or now
+    return replace(
+        subscription,
+        state=State.ACTIVE,
+        suspension_reason=SuspensionReason.NONE,
+        suspension_message="",
+        stop_time=None,
+        stopped=subscription.stopped + max(now - since, timedelta(0)),
+    )

@@ -17,6 +17,7 @@ from signalpost.domain.delivery import Attempt, DeliveryState, FailureReason, Tr
 from signalpost.domain.ids import LaneId, TenantId
 from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import AttemptResult, Outcome
+from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.ports import AttemptRecord
 from signalpost.store import attempts
@@ -35,6 +36,8 @@ _LEASED_ROWS = select(
     queue.c.claim_time,
     subscriptions.c.tenant_id,
     subscriptions.c.max_concurrent_attempts,
+    subscriptions.c.state,
+    subscriptions.c.stopped,
     subscriptions.c.delete_time,
 ).join(subscriptions, subscriptions.c.lane_id == queue.c.lane_id)
 
@@ -139,7 +142,7 @@ def recover(conn: Connection, now: datetime) -> int:
 
 
 def rescue(conn: Connection, call: RescueCall) -> Sequence[Lane]:
-    """Take back expired leases; return their lanes, each once, without deleted ones."""
+    """Take back expired leases; return their lanes, each once, if they are active."""
     statement = (
         _LEASED_ROWS.where(queue.c.phase == LEASED, queue.c.lease_until <= from_time(call.now))
         .order_by(queue.c.lease_until)
@@ -147,8 +150,12 @@ def rescue(conn: Connection, call: RescueCall) -> Sequence[Lane]:
     )
     rows = conn.execute(statement).all()
     _interrupt(conn, rows, now=call.now)
-    lanes = {row.lane_id: _lane(row) for row in rows if row.delete_time is None}
+    lanes = {row.lane_id: _lane(row) for row in rows if _is_active(row)}
     return list(lanes.values())
+
+
+def _is_active(row: AnyRow) -> bool:
+    return row.delete_time is None and row.state == State.ACTIVE
 
 
 def _lane(row: AnyRow) -> Lane:
@@ -204,7 +211,8 @@ class _Changes:
                 tries, set_start = row.tries, row.set_start
                 if charged:
                     tries += 1
-                    set_start = from_time(attempt.start_time) if set_start is None else set_start
+                    if set_start is None:
+                        set_start = from_time(attempt.start_time) - row.stopped
                 self.requeued.append((from_time(due), tries, set_start, row.id, row.token))
             case _:
                 assert_never(follows)

@@ -58,8 +58,10 @@ _DUE = Driven(
     "count",
 )
 
-_VERSIONS = Lookup(
-    lambda keys: select(subscriptions.c.lane_id, subscriptions.c.version).where(
+_ACTIVE = Lookup(
+    lambda keys: select(
+        subscriptions.c.lane_id, subscriptions.c.version, subscriptions.c.stopped
+    ).where(
         subscriptions.c.lane_id.in_(keys),
         subscriptions.c.state == bindparam("state"),
         subscriptions.c.delete_time.is_(None),
@@ -104,33 +106,31 @@ class CancelCall:
 def claim(conn: Connection, call: ClaimCall) -> Sequence[Lease]:
     """Lease what is due for longest, of lanes whose subscription is active."""
     lanes = [pick.lane_id for pick in call.picks]
-    versions = {
-        row.lane_id: row.version
-        for row in _VERSIONS.fetch(conn, lanes, values=(int(State.ACTIVE),))
-    }
+    active = {row.lane_id: row for row in _ACTIVE.fetch(conn, lanes, values=(int(State.ACTIVE),))}
     now = from_time(call.now)
     leases: list[Lease] = []
     for pick in call.picks:
-        version = versions.get(pick.lane_id)
-        if version is not None:
+        lane = active.get(pick.lane_id)
+        if lane is not None:
             found = _DUE.fetch(conn, (pick.lane_id, now, pick.count))
-            leases += [_lease(row, version=version) for row in found]
+            leases += [_lease(row, lane=lane) for row in found]
     until = from_time(call.lease_until)
     _LEASE.many(conn, [(lease.key, lease.token - 1, now, until) for lease in leases])
     return leases
 
 
-def _lease(row: AnyRow, *, version: int) -> Lease:
+def _lease(row: AnyRow, *, lane: AnyRow) -> Lease:
+    set_start = None if row.set_start is None else row.set_start + lane.stopped
     return Lease(
         key=DeliveryKey(row.id),
         lane_id=LaneId(row.lane_id),
         token=row.token + 1,
         number=row.attempts + 1,
         tries=row.tries,
-        set_start=to_optional_time(row.set_start),
+        set_start=to_optional_time(set_start),
         due=to_time(row.due),
         trigger=Trigger(row.cause),
-        subscription_version=version,
+        subscription_version=lane.version,
         event_id=EventId(row.event_id),
         event_type=row.event_type,
         tenant_id=TenantId(row.tenant_id),

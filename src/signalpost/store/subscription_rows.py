@@ -64,6 +64,8 @@ def write(subscription: Subscription, *, sealer: Sealer) -> dict[str, Any]:
         "labels": write_texts(subscription.labels),
         "create_time": from_time(subscription.create_time),
         "update_time": from_time(subscription.update_time),
+        "stop_time": from_optional_time(subscription.stop_time),
+        "stopped": from_duration(subscription.stopped),
     }
 
 
@@ -110,6 +112,8 @@ def read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscription
         state=State(row.state),
         suspension_reason=SuspensionReason(row.suspension_reason),
         suspension_message=row.suspension_message,
+        stop_time=to_optional_time(row.stop_time),
+        stopped=to_duration(row.stopped),
         version=row.version,
         lane_id=LaneId(row.lane_id),
     )

@@ -93,6 +93,8 @@ subscriptions = Table(
     Column("create_time", Big, nullable=False),
     Column("update_time", Big, nullable=False),
     Column("delete_time", Big),
+    Column("stop_time", Big),  # since when it is paused or suspended
+    Column("stopped", Big, nullable=False, server_default="0"),  # how long before that
     sqlite_autoincrement=True,
 )
 _index(
@@ -161,7 +163,7 @@ queue = Table(
     Column("token", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("tries", Integer, nullable=False),
-    Column("set_start", Big),
+    Column("set_start", Big),  # less `stopped` at that time: the difference tells what was active
     Column("cause", SmallInteger, nullable=False),
     Column("claim_time", Big),
     Column("lease_until", Big),

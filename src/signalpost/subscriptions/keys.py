@@ -8,14 +8,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from signalpost.domain.errors import EtagMismatch, QuotaExceeded
+from signalpost.domain.errors import QuotaExceeded, Reason, RequestInvalid, Violation
 from signalpost.domain.ids import KeyId, SubscriptionId, TenantId
-from signalpost.domain.signature import NEW_SECRET_BYTES, format_secret
+from signalpost.domain.signature import NEW_SECRET_BYTES, shown_secret
 from signalpost.domain.subscription import MAX_SIGNING_KEYS, Algorithm, SigningKey, Subscription
-from signalpost.ports import Clock, SubscriptionStore
+from signalpost.subscriptions.changing import Changer
 
-MAX_TRIES = 5
-"""How often a rotation is tried that did not ask for a certain version."""
+SECRET_REFUSED: Final = Violation(
+    "secret",
+    Reason.FIELD_INVALID,
+    "must be empty with ED25519: its private key is made by the service and never leaves it",
+)
+"""What is wrong with a secret that was given for an Ed25519 key."""
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -32,23 +36,19 @@ class KeyRing:
     """Makes and rotates keys. `entropy` returns so many random bytes."""
 
     def __init__(
-        self,
-        store: SubscriptionStore,
-        *,
-        clock: Clock,
-        new_id: Callable[[], str],
-        entropy: Callable[[int], bytes],
+        self, changer: Changer, *, new_id: Callable[[], str], entropy: Callable[[int], bytes]
     ) -> None:
-        self._store = store
-        self._clock = clock
+        self._changer = changer
         self._new_id = new_id
         self._entropy = entropy
 
-    def make(self, secret: bytes | None, *, now: datetime) -> SigningKey:
-        """Make an HMAC key of a given secret, or of a fresh one."""
+    def make(self, algorithm: Algorithm, secret: bytes | None, *, now: datetime) -> SigningKey:
+        """Make a key of a given secret, or of a fresh one. Raises RequestInvalid."""
+        if secret is not None and algorithm is not Algorithm.HMAC_SHA256:
+            raise RequestInvalid([SECRET_REFUSED])
         return SigningKey(
             key_id=KeyId("key-" + self._new_id().replace("-", "")),
-            algorithm=Algorithm.HMAC_SHA256,
+            algorithm=algorithm,
             secret=secret or self._entropy(NEW_SECRET_BYTES),
             create_time=now,
         )
@@ -60,29 +60,27 @@ class KeyRing:
         *,
         etag: str | None,
         overlap: timedelta,
+        algorithm: Algorithm | None,
         secret: bytes | None,
     ) -> Keyed:
-        """Make a new key the newest. Raises NotFound, EtagMismatch, QuotaExceeded.
+        """Make a new key the newest; without an `algorithm`, one like the newest so far.
 
-        Without an etag, a change by somebody else in between does not matter.
+        Without an etag, a change by somebody else in between does not matter. Raises NotFound,
+        EtagMismatch, QuotaExceeded, RequestInvalid.
         """
-        tries = 1
-        while True:
-            former = await self._store.get(tenant_id, subscription_id)
-            if etag is not None and former.etag != etag:
-                raise EtagMismatch("subscription", subscription_id)
-            now = self._clock.now()
-            key = self.make(secret, now=now)
-            changed = replace(former, signing_keys=rotated(former, key, overlap=overlap, now=now))
-            try:
-                stored = await self._store.replace(changed, now=now)
-            except EtagMismatch:
-                if etag is not None or tries == MAX_TRIES:
-                    raise
-                tries += 1
-            else:
-                _logger.info("subscription secret rotated", extra=log_fields(stored))
-                return Keyed(stored, format_secret(key.secret))
+
+        def revise(former: Subscription, now: datetime) -> Subscription:
+            key = self.make(algorithm or former.signing_keys[0].algorithm, secret, now=now)
+            return replace(former, signing_keys=rotated(former, key, overlap=overlap, now=now))
+
+        change = await self._changer.change(tenant_id, subscription_id, revise, etag=etag)
+        _logger.info("subscription secret rotated", extra=log_fields(change.current))
+        return keyed(change.current)
+
+
+def keyed(subscription: Subscription) -> Keyed:
+    """Return a subscription with the secret of its newest key, which was made just now."""
+    return Keyed(subscription, shown_secret(subscription.signing_keys[0]))
 
 
 def rotated(

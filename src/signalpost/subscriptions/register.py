@@ -1,4 +1,4 @@
-"""Creating and deleting subscriptions."""
+"""Creating, changing and deleting subscriptions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from signalpost.domain.errors import (
 )
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import SubscriptionId, TenantId
-from signalpost.domain.signature import format_secret
-from signalpost.domain.subscription import IpNetwork, RetryPolicy, Subscription
+from signalpost.domain.subscription import (
+    Algorithm,
+    IpNetwork,
+    RetryPolicy,
+    State,
+    Subscription,
+)
 from signalpost.ports import Clock, LaneNotices, SubscriptionStore
+from signalpost.subscriptions.changing import Change, Changer
 from signalpost.subscriptions.endpoints import EndpointRules
-from signalpost.subscriptions.keys import Keyed, KeyRing, log_fields
+from signalpost.subscriptions.keys import Keyed, KeyRing, keyed, log_fields
 
 CANCEL_CHUNK = 1000
 """Deliveries that one transaction cancels at most, so that none of them is long."""
@@ -45,8 +51,12 @@ class SubscriptionDraft:
     labels: Mapping[str, str]
 
 
+Draw = Callable[[Subscription], SubscriptionDraft]
+"""Draws what a stored subscription is to become."""
+
+
 class Registrar:
-    """Creates and deletes subscriptions."""
+    """Creates, changes and deletes subscriptions."""
 
     def __init__(
         self,
@@ -59,6 +69,7 @@ class Registrar:
         endpoints: EndpointRules,
     ) -> None:
         self._store = store
+        self._changer = Changer(store, clock=clock)
         self._lanes = lanes
         self._clock = clock
         self._new_id = new_id
@@ -70,28 +81,55 @@ class Registrar:
         return self._endpoints.violations(endpoint_uri, headers=headers)
 
     async def create(
-        self, draft: SubscriptionDraft, *, secret: bytes | None, validate_only: bool
+        self,
+        draft: SubscriptionDraft,
+        *,
+        algorithm: Algorithm,
+        secret: bytes | None,
+        validate_only: bool,
     ) -> Keyed:
         """Store a new subscription, or only tell what it would be.
 
         Raises RequestInvalid, AlreadyExists.
         """
-        violations = self._endpoints.violations(
-            draft.endpoint_uri,
-            headers=draft.headers,
-            allowed_ip_ranges=draft.allowed_ip_ranges,
-        )
-        if violations:
-            raise RequestInvalid(violations)
+        self._demand(draft)
         now = self._clock.now()
         subscription = self._subscription(draft, now=now)
         if validate_only:
             await self._refuse_existing(subscription)
             return Keyed(subscription, "")
-        key = self._keys.make(secret, now=now)
+        key = self._keys.make(algorithm, secret, now=now)
         stored = await self._store.create(replace(subscription, signing_keys=(key,)))
         _logger.info("subscription created", extra=log_fields(stored))
-        return Keyed(stored, format_secret(key.secret))
+        return keyed(stored)
+
+    async def update(
+        self,
+        tenant_id: TenantId,
+        subscription_id: SubscriptionId,
+        draw: Draw,
+        *,
+        etag: str | None,
+        validate_only: bool,
+    ) -> Subscription:
+        """Store what `draw` makes of a subscription, or only tell what that would be.
+
+        A header whose value `draw` leaves empty keeps the one it has. What is drawn holds from
+        the next attempt on. Raises NotFound, EtagMismatch, RequestInvalid.
+        """
+
+        def revise(former: Subscription, _: datetime) -> Subscription:
+            drawn = draw(former)
+            draft = replace(drawn, headers=_kept(drawn.headers, former.headers))
+            self._demand(draft)
+            return self._redrawn(former, draft)
+
+        change = await self._changer.change(
+            tenant_id, subscription_id, revise, etag=etag, validate_only=validate_only
+        )
+        if not validate_only:
+            self._tell(change)
+        return change.current
 
     async def delete(
         self,
@@ -119,6 +157,24 @@ class Registrar:
         fields = {"tenant_id": tenant_id, "subscription_id": subscription_id}
         _logger.info("subscription deleted", extra=fields | {"canceled": canceled})
 
+    def _demand(self, draft: SubscriptionDraft) -> None:
+        violations = self._endpoints.violations(
+            draft.endpoint_uri,
+            headers=draft.headers,
+            allowed_ip_ranges=draft.allowed_ip_ranges,
+        )
+        if violations:
+            raise RequestInvalid(violations)
+
+    def _tell(self, change: Change) -> None:
+        current = change.current
+        if current.state is State.ACTIVE:
+            # Its lane may let more or less go at once.
+            self._lanes.notice([current.lane], due=current.update_time)
+        if current != change.former:
+            fields = {"tenant_id": current.tenant_id, "subscription_id": current.subscription_id}
+            _logger.info("subscription updated", extra=fields)
+
     async def _refuse_existing(self, subscription: Subscription) -> None:
         try:
             await self._store.get(subscription.tenant_id, subscription.subscription_id)
@@ -128,13 +184,21 @@ class Registrar:
 
     def _subscription(self, draft: SubscriptionDraft, *, now: datetime) -> Subscription:
         assigned = SubscriptionId("sub-" + self._new_id().replace("-", ""))
-        return Subscription(
+        blank = Subscription(
             subscription_id=draft.subscription_id or assigned,
             tenant_id=draft.tenant_id,
-            endpoint_uri=self._endpoints.parse(draft.endpoint_uri).uri,
+            endpoint_uri="",
             signing_keys=(),
             create_time=now,
             update_time=now,
+        )
+        return self._redrawn(blank, draft)
+
+    def _redrawn(self, former: Subscription, draft: SubscriptionDraft) -> Subscription:
+        """Return a subscription with all that a client may choose taken from a draft."""
+        return replace(
+            former,
+            endpoint_uri=self._endpoints.parse(draft.endpoint_uri).uri,
             display_name=draft.display_name,
             filter=draft.filter,
             headers=dict(draft.headers),
@@ -144,3 +208,9 @@ class Registrar:
             allowed_ip_ranges=draft.allowed_ip_ranges,
             labels=dict(draft.labels),
         )
+
+
+def _kept(headers: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with the stored values where they have none; upper and lower case are one."""
+    values = {name.lower(): value for name, value in stored.items()}
+    return {name: value or values.get(name.lower(), "") for name, value in headers.items()}

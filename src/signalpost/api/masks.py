@@ -1,0 +1,55 @@
+"""Field masks of updates (https://google.aip.dev/134): which fields change, and changing them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TypeVar, cast
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+
+from signalpost.domain.errors import Reason, RequestInvalid, Violation
+
+M = TypeVar("M", bound=Message)
+
+_ALL = "*"
+
+
+def chosen(message: Message, mask: FieldMask, *, ignored: Collection[str]) -> FieldMask:
+    """Return the paths to change: those of `mask`, all for "*", those that are set if it is empty.
+
+    Fields that are `ignored` (output only, identifiers) are left out wherever they are named.
+    Raises RequestInvalid with a violation for each path that is none.
+    """
+    descriptor = message.DESCRIPTOR
+    if list(mask.paths) == [_ALL]:
+        paths = [field.name for field in descriptor.fields]
+    else:
+        _refuse_unknown(message, mask)
+        paths = list(mask.paths) or [field.name for field, _ in message.ListFields()]
+    return FieldMask(paths=[path for path in paths if path.partition(".")[0] not in ignored])
+
+
+def merged(stored: M, given: Message, mask: FieldMask) -> M:
+    """Return `stored` with the fields of `mask` as they are in `given`, unset where they are so."""
+    result = type(stored)()
+    result.CopyFrom(stored)
+    mask.MergeMessage(given, result, replace_message_field=True, replace_repeated_field=True)
+    return result
+
+
+def _refuse_unknown(message: Message, mask: FieldMask) -> None:
+    # The stubs know two names for one class.
+    descriptor = cast("Descriptor", message.DESCRIPTOR)
+    violations = [
+        Violation(
+            f"update_mask.paths[{index}]",
+            Reason.FIELD_INVALID,
+            f'"{path}" is no field of {descriptor.name}',
+        )
+        for index, path in enumerate(mask.paths)
+        if not FieldMask(paths=[path]).IsValidForDescriptor(descriptor)
+    ]
+    if violations:
+        raise RequestInvalid(violations)

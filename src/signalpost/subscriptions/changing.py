@@ -1,0 +1,66 @@
+"""Changing a subscription: what was read is only replaced while it is what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from signalpost.domain.errors import EtagMismatch
+from signalpost.domain.ids import SubscriptionId, TenantId
+from signalpost.domain.subscription import Subscription
+from signalpost.ports import Clock, SubscriptionStore
+
+MAX_TRIES: Final = 5
+"""How often a change is tried that did not ask for a certain version."""
+
+Revise = Callable[[Subscription, datetime], Subscription]
+"""Makes of a subscription what it is to be, at a time; raises if it cannot be that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A subscription before and after; the same twice if there was nothing to change."""
+
+    former: Subscription
+    current: Subscription
+
+
+class Changer:
+    """Changes stored subscriptions."""
+
+    def __init__(self, store: SubscriptionStore, *, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def change(
+        self,
+        tenant_id: TenantId,
+        subscription_id: SubscriptionId,
+        revise: Revise,
+        *,
+        etag: str | None = None,
+        validate_only: bool = False,
+    ) -> Change:
+        """Store what `revise` makes of a subscription, or only tell what that would be.
+
+        Without an etag a change by somebody else in between does not matter: `revise` is
+        called again. What changes nothing is not stored. Raises NotFound, EtagMismatch, and
+        what `revise` raises.
+        """
+        tries = 1
+        while True:
+            former = await self._store.get(tenant_id, subscription_id)
+            if etag is not None and former.etag != etag:
+                raise EtagMismatch("subscription", subscription_id)
+            now = self._clock.now()
+            revised = revise(former, now)
+            if validate_only or revised == former:
+                return Change(former, revised)
+            try:
+                return Change(former, await self._store.replace(revised, now=now))
+            except EtagMismatch:
+                if etag is not None or tries == MAX_TRIES:
+                    raise
+                tries += 1
