@@ -21,6 +21,7 @@ from signalpost.api.server import AddressUnavailable, Server, Services, build_se
 from signalpost.clock import SystemClock
 from signalpost.delivery.attempt import Attempter
 from signalpost.delivery.lanes import LaneHome
+from signalpost.delivery.probe import Prober
 from signalpost.delivery.rescuer import Rescuer
 from signalpost.delivery.targets import Targets
 from signalpost.delivery.worker import Worker
@@ -42,6 +43,8 @@ from signalpost.subscriptions.register import Registrar
 
 GRACE: Final = timedelta(seconds=20)
 """How long attempts under way may take to end when the service stops."""
+
+USER_AGENT: Final = f"Signalpost/{__version__}"
 
 _CALL_GRACE: Final = timedelta(seconds=5)
 _RECORD_GRACE: Final = timedelta(seconds=5)
@@ -134,12 +137,14 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
         sender=sender,
         clock=clock,
         jitter=lambda: random.uniform(JITTER_MIN, JITTER_MAX),  # noqa: S311 - it spreads load
-        user_agent=f"Signalpost/{__version__}",
+        user_agent=USER_AGENT,
     )
     worker = Worker(queue=store, lanes=lanes, attempter=attempter, clock=clock)
     rescuer = Rescuer(queue=store, subscriptions=store, lanes=lanes, clock=clock)
     await rescuer.start()
-    server = _bind(_services(settings, store, lanes, clock, policy), settings)
+    prober = Prober(sender, clock=clock, user_agent=USER_AGENT)
+    services = _services(settings, store, lanes=lanes, clock=clock, policy=policy, prober=prober)
+    server = _bind(services, settings)
     health = _start_health(settings, store, worker)
     stack.push_async_callback(asyncio.to_thread, health.stop)
     grpc = Address(settings.listen.host, server.port)
@@ -187,7 +192,13 @@ def _build_sender(settings: Settings, policy: EgressPolicy, own: set[Listener]) 
 
 
 def _services(
-    settings: Settings, store: Store, lanes: LaneHome, clock: SystemClock, policy: EgressPolicy
+    settings: Settings,
+    store: Store,
+    *,
+    lanes: LaneHome,
+    clock: SystemClock,
+    policy: EgressPolicy,
+    prober: Prober,
 ) -> Services:
     def new_id() -> str:
         return str(uuid_utils.uuid7())
@@ -206,6 +217,8 @@ def _services(
         ),
         keys=keys,
         lifecycle=Lifecycle(changer, lanes=lanes),
+        prober=prober,
+        clock=clock,
         events=store,
         subscriptions=store,
         deliveries=store,

@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 from signalpost.domain.delivery import Attempt, Delivery, DeliveryState, Lease
 from signalpost.domain.event import Event
+from signalpost.domain.event_type import EventType
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import DeliveryKey, EventId, LaneId, SubscriptionId, TenantId
 from signalpost.domain.lane import Lane
@@ -113,6 +114,33 @@ class EventStore(Protocol):
 
     async def list_events(self, query: EventQuery, page: PageRequest) -> Page[Event]:
         """Return events, the newest first."""
+        ...
+
+
+class EventTypeStore(Protocol):
+    """Keeps registered event types, which belong to no tenant."""
+
+    async def create_event_type(self, event_type: EventType) -> EventType:
+        """Store a new event type. Raises AlreadyExists."""
+        ...
+
+    async def get_event_type(self, name: str) -> EventType:
+        """Return an event type. Raises NotFound."""
+        ...
+
+    async def list_event_types(self, page: PageRequest) -> Page[EventType]:
+        """Return event types by name."""
+        ...
+
+    async def replace_event_type(self, event_type: EventType, *, now: datetime) -> EventType:
+        """Store a changed event type if its `version` is still the stored one, and raise that.
+
+        Returns it with its new version and `update_time`. Raises NotFound, EtagMismatch.
+        """
+        ...
+
+    async def delete_event_type(self, name: str, *, etag: str | None) -> None:
+        """Delete an event type; events stored under it stay. Raises NotFound, EtagMismatch."""
         ...
 
 

@@ -17,9 +17,12 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo
 from google.rpc.status_pb2 import Status
 
 from signalpost.api.server import Server, Services, build_server
+from signalpost.delivery.probe import Prober
 from signalpost.domain.address import EgressPolicy
 from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import Lane
+from signalpost.domain.outcome import AttemptResult
+from signalpost.ports import WebhookRequest
 from signalpost.publishing.publish import Publisher
 from signalpost.store import Store
 from signalpost.subscriptions.changing import Changer
@@ -74,6 +77,13 @@ class LaneRecorder:
         self.forgotten.append(lane_id)
 
 
+class NoNetwork:
+    """A sender for tests in which nothing is sent."""
+
+    async def send(self, request: WebhookRequest) -> AttemptResult:
+        raise AssertionError(f"sent to {request.endpoint_uri}")
+
+
 def new_id() -> str:
     return str(uuid_utils.uuid7())
 
@@ -94,6 +104,8 @@ def build(store: Store, lanes: LaneRecorder, clock: HandClock) -> Services:
         registrar=registrar,
         keys=keys,
         lifecycle=Lifecycle(changer, lanes=lanes),
+        prober=Prober(NoNetwork(), clock=clock, user_agent="Signalpost/test"),
+        clock=clock,
         events=store,
         subscriptions=store,
         deliveries=store,

@@ -230,6 +230,16 @@ async def test_updates_at_once_without_an_etag_all_count(service: Service) -> No
     assert (after.display_name, dict(after.labels)) == ("After", {"team": "after"})
 
 
+async def test_without_an_etag_no_update_is_aborted_however_many_come_at_once(
+    service: Service,
+) -> None:
+    await service.subscribe(subscription_id="s")
+    names = {f"name {number}" for number in range(30)}
+    updated = await asyncio.gather(*(update(service, display_name=name) for name in names))
+    assert {one.display_name for one in updated} == names
+    assert len({one.etag for one in updated}) == 30
+
+
 async def test_updating_what_is_not_there_is_not_found(service: Service) -> None:
     failure = await failure_of(update(service, display_name="x"))
     assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")

@@ -6,6 +6,7 @@ from signalpost.ports import (
     DeliveryQueue,
     DeliveryReader,
     EventStore,
+    EventTypeStore,
     StoreHealth,
     SubscriptionStore,
 )
@@ -14,9 +15,10 @@ from signalpost.store import Store
 
 async def test_one_store_serves_every_port(store: Store) -> None:
     events: EventStore = store
+    event_types: EventTypeStore = store
     subscriptions: SubscriptionStore = store
     queue: DeliveryQueue = store
     reader: DeliveryReader = store
     health: StoreHealth = store
-    assert len({events, subscriptions, queue, reader, health}) == 1
+    assert len({events, event_types, subscriptions, queue, reader, health}) == 1
     await health.check_writable()

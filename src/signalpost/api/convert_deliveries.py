@@ -15,7 +15,7 @@ from signalpost.v1.event_pb2 import Resource
 
 def delivery_message(delivery: Delivery, *, with_attempts: bool) -> DeliveryMessage:
     """Show a delivery, with all its attempts or only with the last one."""
-    attempts = [_attempt(attempt) for attempt in delivery.attempts]
+    attempts = [attempt_message(attempt) for attempt in delivery.attempts]
     return DeliveryMessage(
         delivery_id=delivery_id(delivery.key),
         event_id=delivery.event_id,
@@ -35,7 +35,7 @@ def delivery_message(delivery: Delivery, *, with_attempts: bool) -> DeliveryMess
     )
 
 
-def _attempt(attempt: Attempt) -> DeliveryAttempt:
+def attempt_message(attempt: Attempt) -> DeliveryAttempt:
     """Show an attempt. Of a forbidden address nothing is told: it would map a foreign network."""
     result = attempt.result
     told = result.outcome is not Outcome.FORBIDDEN

@@ -1,4 +1,4 @@
-"""One event of each built-in type that publishers send, from a day in the life of a tenant."""
+"""An event of each built-in type, from a day in the life of a tenant."""
 
 from __future__ import annotations
 
@@ -17,8 +17,40 @@ _READ, _SEND = "gmail.readonly", "gmail.send"
 
 
 def examples(now: datetime) -> list[events.Event]:
-    """Return twelve events, in the order in which they might happen up to `now`."""
+    """Return one event of each type that publishers send, in an order in which they might happen.
+
+    The last of them happened just before `now`.
+    """
     return [*_of_integrations(), *_of_accounts(now), *_of_tools(), *_of_alerts(now)]
+
+
+def example(event_type: str, *, now: datetime) -> events.Event | None:
+    """Return an event of the built-in type with this wire name, None if there is no such type."""
+    member = event_type.replace(".", "_", 1)
+    for one in [*examples(now), *_of_this_service()]:
+        if one.WhichOneof("payload") == member:
+            return one
+    return None
+
+
+def _of_this_service() -> list[events.Event]:
+    resource = events.Resource(id="sub-example")
+    return [
+        events.Event(
+            resource=resource,
+            subscription_suspended=payloads.SubscriptionSuspended(
+                reason=payloads.SubscriptionSuspended.ENDPOINT_GONE,
+                message="The endpoint answered 410 Gone.",
+                pending_count=12,
+            ),
+        ),
+        events.Event(
+            resource=resource,
+            webhook_test=payloads.WebhookTest(
+                subscription_id="sub-example", message="This is a test."
+            ),
+        ),
+    ]
 
 
 def _of_integrations() -> list[events.Event]:

@@ -35,8 +35,19 @@ def merged(stored: M, given: Message, mask: FieldMask) -> M:
     """Return `stored` with the fields of `mask` as they are in `given`, unset where they are so."""
     result = type(stored)()
     result.CopyFrom(stored)
-    mask.MergeMessage(given, result, replace_message_field=True, replace_repeated_field=True)
+    source = type(given)()
+    source.CopyFrom(given)
+    for path in mask.paths:
+        _make_parents(source, path)
+    mask.MergeMessage(source, result, replace_message_field=True, replace_repeated_field=True)
     return result
+
+
+def _make_parents(message: Message, path: str) -> None:
+    """Let every message on the way to a field be there: a merge stops where one is missing."""
+    for name in path.split(".")[:-1]:
+        message = getattr(message, name)
+        message.SetInParent()
 
 
 def _refuse_unknown(message: Message, mask: FieldMask) -> None:
@@ -49,7 +60,24 @@ def _refuse_unknown(message: Message, mask: FieldMask) -> None:
             f'"{path}" is no field of {descriptor.name}',
         )
         for index, path in enumerate(mask.paths)
-        if not FieldMask(paths=[path]).IsValidForDescriptor(descriptor)
+        if not _names_field(descriptor, path)
     ]
     if violations:
         raise RequestInvalid(violations)
+
+
+def _names_field(descriptor: Descriptor, path: str) -> bool:
+    within: Descriptor | None = descriptor
+    for name in path.split("."):
+        field = None if within is None else within.fields_by_name.get(name)
+        if field is None:
+            return False
+        within = None if field.is_repeated else _own(field.message_type)
+    return True
+
+
+def _own(descriptor: Descriptor | None) -> Descriptor | None:
+    """Return a message of the contract: half of a `Duration` and half of another is neither."""
+    if descriptor is None or descriptor.full_name.startswith("google.protobuf."):
+        return None
+    return descriptor

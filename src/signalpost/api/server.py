@@ -16,8 +16,10 @@ from signalpost.api.boundary import Boundary
 from signalpost.api.deliveries import DeliveryServicer
 from signalpost.api.events import EventServicer
 from signalpost.api.paging import Pager
+from signalpost.api.probing import Rehearsal
 from signalpost.api.subscriptions import SubscriptionServicer
-from signalpost.ports import DeliveryReader, EventStore, SubscriptionStore
+from signalpost.delivery.probe import Prober
+from signalpost.ports import Clock, DeliveryReader, EventStore, SubscriptionStore
 from signalpost.publishing.publish import Publisher
 from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.lifecycle import Lifecycle
@@ -61,6 +63,8 @@ class Services:
     registrar: Registrar
     keys: KeyRing
     lifecycle: Lifecycle
+    prober: Prober
+    clock: Clock
     events: EventStore
     subscriptions: SubscriptionStore
     deliveries: DeliveryReader
@@ -129,6 +133,7 @@ def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
             services.registrar,
             keys=services.keys,
             lifecycle=services.lifecycle,
+            rehearsal=Rehearsal(services.publisher, prober=services.prober, clock=services.clock),
             subscriptions=services.subscriptions,
             pager=pager,
         ),

@@ -24,6 +24,7 @@ from google.rpc.error_details_pb2 import (
 from google.rpc.status_pb2 import Status
 
 from signalpost.domain.errors import (
+    EventTypeBuiltin,
     QuotaExceeded,
     Reason,
     RequestInvalid,
@@ -46,6 +47,7 @@ _CODES: Final[Mapping[Reason, int]] = {
     Reason.EVENT_ID_CONFLICT: code_pb2.ALREADY_EXISTS,
     Reason.ETAG_MISMATCH: code_pb2.ABORTED,
     Reason.STATE_INVALID: code_pb2.FAILED_PRECONDITION,
+    Reason.EVENT_TYPE_BUILTIN: code_pb2.FAILED_PRECONDITION,
     Reason.QUOTA_EXCEEDED: code_pb2.RESOURCE_EXHAUSTED,
     Reason.OVERLOADED: code_pb2.UNAVAILABLE,
     Reason.STORAGE_UNAVAILABLE: code_pb2.UNAVAILABLE,
@@ -123,7 +125,7 @@ def _details(error: SignalpostError) -> Iterator[Message]:
     match error:
         case RequestInvalid():
             yield _bad_request(error, most_bytes=MAX_VIOLATION_BYTES)
-        case StateInvalid():
+        case StateInvalid() | EventTypeBuiltin():
             violation = PreconditionFailure.Violation(
                 type=error.reason.name, subject=error.name, description=str(error)
             )

@@ -18,6 +18,7 @@ from signalpost.api.convert_subscriptions import (
 from signalpost.api.convert_times import span
 from signalpost.api.masks import chosen, merged
 from signalpost.api.paging import Pager, fitting
+from signalpost.api.probing import Rehearsal
 from signalpost.domain.errors import RequestInvalid, Violation
 from signalpost.domain.ids import SubscriptionId, TenantId
 from signalpost.domain.signature import parse_secret
@@ -42,6 +43,8 @@ from signalpost.v1.subscription_service_pb2 import (
     ResumeSubscriptionResponse,
     RotateSubscriptionSecretRequest,
     RotateSubscriptionSecretResponse,
+    TestSubscriptionRequest,
+    TestSubscriptionResponse,
     UpdateSubscriptionRequest,
     UpdateSubscriptionResponse,
 )
@@ -71,12 +74,14 @@ class SubscriptionServicer:
         *,
         keys: KeyRing,
         lifecycle: Lifecycle,
+        rehearsal: Rehearsal,
         subscriptions: SubscriptionStore,
         pager: Pager,
     ) -> None:
         self._registrar = registrar
         self._keys = keys
         self._lifecycle = lifecycle
+        self._rehearsal = rehearsal
         self._subscriptions = subscriptions
         self._pager = pager
 
@@ -200,6 +205,16 @@ class SubscriptionServicer:
         return RotateSubscriptionSecretResponse(
             subscription=subscription_message(keyed.subscription), secret=keyed.secret
         )
+
+    async def TestSubscription(
+        self, request: TestSubscriptionRequest, _: Context
+    ) -> TestSubscriptionResponse:
+        """Send one event now, and tell how that went."""
+        demand(request)
+        subscription = await self._subscriptions.get(
+            TenantId(request.tenant_id), SubscriptionId(request.subscription_id)
+        )
+        return await self._rehearsal.run(request, subscription)
 
     def _violations(self, request: CreateSubscriptionRequest) -> list[Violation]:
         """Say everything that is wrong, also beyond the shape, before anything is converted."""

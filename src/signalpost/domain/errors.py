@@ -7,6 +7,7 @@
     ├── EventIdConflict       the event's ID belongs to an event with other content
     ├── EtagMismatch          the resource changed since it was read
     ├── StateInvalid          the resource is not in a state for this
+    ├── EventTypeBuiltin      the event type belongs to the contract and cannot be changed
     ├── QuotaExceeded         there are too many of a resource
     ├── Overloaded            the server is overloaded or shutting down; retry
     ├── StorageUnavailable    storage does not answer; retry
@@ -94,7 +95,10 @@ class ResourceError(SignalpostError):
 
 
 class NotFound(ResourceError):
-    """There is no such resource; `resource_type` is "event", "subscription" or "delivery"."""
+    """There is no such resource.
+
+    `resource_type` is "event", "event_type", "subscription" or "delivery".
+    """
 
     reason = Reason.NOT_FOUND
 
@@ -144,6 +148,16 @@ class StateInvalid(ResourceError):
     def __init__(self, resource_type: str, name: str, *, state: str, message: str) -> None:
         self.state = state
         super().__init__(resource_type, name, message=message)
+
+
+class EventTypeBuiltin(ResourceError):
+    """The event type belongs to the contract and cannot be changed."""
+
+    reason = Reason.EVENT_TYPE_BUILTIN
+
+    def __init__(self, name: str) -> None:
+        message = f'event type "{name}" is built in and cannot be changed'
+        super().__init__("event_type", name, message=message)
 
 
 class QuotaExceeded(SignalpostError):

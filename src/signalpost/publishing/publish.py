@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypeVar
@@ -105,15 +105,29 @@ class Publisher:
             answers = iter(())
         return [_result(one, next(answers)) if isinstance(one, Event) else one for one in judged]
 
+    def rehearse(self, draft: EventDraft | RequestInvalid) -> Event:
+        """Return an event as it would be stored. Raises RequestInvalid, its paths relative to it.
+
+        One of a type that only this service publishes is taken, too: it may be our own.
+        """
+        judged = self._judge(draft, now=self._clock.now(), reserved=frozenset())
+        if isinstance(judged, RequestInvalid):
+            raise judged
+        return judged
+
     def _judge(
-        self, draft: EventDraft | RequestInvalid, *, now: datetime
+        self,
+        draft: EventDraft | RequestInvalid,
+        *,
+        now: datetime,
+        reserved: Collection[str] = RESERVED,
     ) -> Event | RequestInvalid:
         if isinstance(draft, RequestInvalid):
             return draft
         event = complete(draft, event_id=draft.event_id or EventId(self._new_id()), now=now)
         violations = [
             replace(one, field=one.field.removeprefix(_ALONE).removeprefix("."))
-            for one in _event_violations(draft, event, path=_ALONE)
+            for one in _event_violations(draft, event, path=_ALONE, reserved=reserved)
         ]
         return RequestInvalid(violations) if violations else event
 
@@ -166,14 +180,18 @@ def _violations(
             yield Violation(f"{path}.event_id", Reason.FIELD_INVALID, description)
 
 
-def _event_violations(draft: EventDraft, event: Event, *, path: str) -> Iterator[Violation]:
-    yield from _type_violations(draft, path=path)
+def _event_violations(
+    draft: EventDraft, event: Event, *, path: str, reserved: Collection[str] = RESERVED
+) -> Iterator[Violation]:
+    yield from _type_violations(draft, path=path, reserved=reserved)
     yield from _size_violations(event, path=path)
 
 
-def _type_violations(draft: EventDraft, *, path: str) -> Iterator[Violation]:
+def _type_violations(
+    draft: EventDraft, *, path: str, reserved: Collection[str]
+) -> Iterator[Violation]:
     metadata = {"eventType": draft.event_type}
-    if draft.event_type in RESERVED:
+    if draft.event_type in reserved:
         member = draft.event_type.replace(".", "_", 1)
         description = "only this service publishes events of this type"
         yield Violation(f"{path}.{member}", Reason.EVENT_TYPE_RESERVED, description, metadata)
@@ -192,7 +210,7 @@ def _size_violations(event: Event, *, path: str) -> Iterator[Violation]:
 
 def _log(events: Sequence[Event], accepted: Sequence[Accepted]) -> None:
     """Write one line for a request; it names what all of its events share."""
-    tenants = {event.tenant_id for event in events}
+    tenants: set[str] = {event.tenant_id for event in events}
     traces = {event.traceparent[3:35] for event in events if event.traceparent}
     _logger.info(
         "events accepted",
@@ -202,7 +220,12 @@ def _log(events: Sequence[Event], accepted: Sequence[Accepted]) -> None:
             "deliveries": sum(one.delivery_count for one in accepted if not one.duplicate),
             "body_bytes": sum(len(event.body) for event in events),
             "first_event_id": events[0].event_id,
-            "tenant_id": tenants.pop() if len(tenants) == 1 else f"{len(tenants)} tenants",
-            "trace_id": traces.pop() if len(traces) == 1 else f"{len(traces)} traces",
+            "tenant_id": _only(tenants, "tenants"),
+            "trace_id": _only(traces, "traces"),
         },
     )
+
+
+def _only(values: set[str], noun: str) -> str:
+    """Return the one value there is; of several how many."""
+    return f"{len(values)} {noun}" if len(values) > 1 else "".join(values)

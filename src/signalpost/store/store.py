@@ -10,6 +10,7 @@ from typing import Self
 
 from signalpost.domain.delivery import Delivery, Lease
 from signalpost.domain.event import Event
+from signalpost.domain.event_type import EventType
 from signalpost.domain.ids import DeliveryKey, EventId, LaneId, SubscriptionId, TenantId
 from signalpost.domain.lane import Lane
 from signalpost.domain.subscription import Subscription
@@ -26,6 +27,15 @@ from signalpost.ports import (
 )
 from signalpost.store.deliveries import get_delivery, list_deliveries
 from signalpost.store.engine import writer_engine
+from signalpost.store.event_types import (
+    DeleteTypeCall,
+    ReplaceTypeCall,
+    create_event_type,
+    delete_event_type,
+    get_event_type,
+    list_event_types,
+    replace_event_type,
+)
 from signalpost.store.events import AcceptCall, accept, get_event, list_events, preview
 from signalpost.store.matching import Matching
 from signalpost.store.opening import Opened, prepare, touch
@@ -59,6 +69,9 @@ _RECOVER = one_by_one(recover)
 _RESCUE = one_by_one(rescue)
 _CANCEL_WAITING = one_by_one(cancel_waiting)
 _TOUCH = one_by_one(touch, can_wait=True)
+_CREATE_TYPE = one_by_one(create_event_type, can_wait=True)
+_REPLACE_TYPE = one_by_one(replace_event_type, can_wait=True)
+_DELETE_TYPE = one_by_one(delete_event_type)
 
 
 class Store:
@@ -136,6 +149,29 @@ class Store:
     async def list_events(self, query: EventQuery, page: PageRequest) -> Page[Event]:
         """Return events, the newest first."""
         return await self._for_callers.run(list_events, query, page)
+
+    async def create_event_type(self, event_type: EventType) -> EventType:
+        """Store a new event type. Raises AlreadyExists."""
+        content_bytes = len(event_type.schema or b"") + len(event_type.example or b"")
+        return await self._writer.submit(_CREATE_TYPE, event_type, content_bytes=content_bytes)
+
+    async def get_event_type(self, name: str) -> EventType:
+        """Return an event type. Raises NotFound."""
+        return await self._for_callers.run(get_event_type, name)
+
+    async def list_event_types(self, page: PageRequest) -> Page[EventType]:
+        """Return event types by name."""
+        return await self._for_callers.run(list_event_types, page)
+
+    async def replace_event_type(self, event_type: EventType, *, now: datetime) -> EventType:
+        """Store a changed event type. Raises NotFound, EtagMismatch."""
+        content_bytes = len(event_type.schema or b"") + len(event_type.example or b"")
+        call = ReplaceTypeCall(event_type=event_type, now=now)
+        return await self._writer.submit(_REPLACE_TYPE, call, content_bytes=content_bytes)
+
+    async def delete_event_type(self, name: str, *, etag: str | None) -> None:
+        """Delete an event type. Raises NotFound, EtagMismatch."""
+        await self._writer.submit(_DELETE_TYPE, DeleteTypeCall(name=name, etag=etag))
 
     async def create(self, subscription: Subscription) -> Subscription:
         """Store a new subscription. Raises AlreadyExists."""

@@ -194,3 +194,17 @@ attempts = Table(
     Column("response_body", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
+
+event_types = Table(
+    "event_types",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("resource_type", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("deprecated", SmallInteger, nullable=False),
+    Column("create_time", Big, nullable=False),
+    Column("update_time", Big, nullable=False),
+    Column("schema", LargeBinary),
+    Column("example", LargeBinary),
+)

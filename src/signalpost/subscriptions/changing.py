@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from signalpost.domain.errors import EtagMismatch
 from signalpost.domain.ids import SubscriptionId, TenantId
 from signalpost.domain.subscription import Subscription
 from signalpost.ports import Clock, SubscriptionStore
-
-MAX_TRIES: Final = 5
-"""How often a change is tried that did not ask for a certain version."""
 
 Revise = Callable[[Subscription, datetime], Subscription]
 """Makes of a subscription what it is to be, at a time; raises if it cannot be that."""
@@ -46,10 +42,9 @@ class Changer:
         """Store what `revise` makes of a subscription, or only tell what that would be.
 
         Without an etag a change by somebody else in between does not matter: `revise` is
-        called again. What changes nothing is not stored. Raises NotFound, EtagMismatch, and
+        called again, as often as others come first. What changes nothing is not stored. Raises NotFound, EtagMismatch, and
         what `revise` raises.
         """
-        tries = 1
         while True:
             former = await self._store.get(tenant_id, subscription_id)
             if etag is not None and former.etag != etag:
@@ -61,6 +56,5 @@ class Changer:
             try:
                 return Change(former, await self._store.replace(revised, now=now))
             except EtagMismatch:
-                if etag is not None or tries == MAX_TRIES:
+                if etag is not None:
                     raise
-                tries += 1

@@ -1,0 +1,86 @@
+"""What `TestSubscription` sends, and how that went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from signalpost.api.convert_deliveries import attempt_message
+from signalpost.api.convert_events import event_draft
+from signalpost.api.examples import example
+from signalpost.delivery.probe import Prober
+from signalpost.domain.errors import Reason, RequestInvalid, Violation
+from signalpost.domain.event import Event
+from signalpost.domain.subscription import Subscription
+from signalpost.ports import Clock
+from signalpost.publishing.publish import Publisher
+from signalpost.v1.event_pb2 import Event as EventMessage
+from signalpost.v1.event_pb2 import Resource
+from signalpost.v1.payloads_pb2 import WebhookTest
+from signalpost.v1.subscription_service_pb2 import (
+    TestSubscriptionRequest,
+    TestSubscriptionResponse,
+)
+
+
+class Rehearsal:
+    """Sends one event to an endpoint for its owner to see."""
+
+    def __init__(self, publisher: Publisher, *, prober: Prober, clock: Clock) -> None:
+        self._publisher = publisher
+        self._prober = prober
+        self._clock = clock
+
+    async def run(
+        self, request: TestSubscriptionRequest, subscription: Subscription
+    ) -> TestSubscriptionResponse:
+        """Send what a checked request asks for. Raises RequestInvalid."""
+        event = self._event(request, subscription)
+        probe = await self._prober.probe(subscription, event)
+        own = {name.lower() for name in subscription.headers}
+        return TestSubscriptionResponse(
+            attempt=attempt_message(probe.attempt),
+            request_headers={
+                name: "" if name.lower() in own else value for name, value in probe.headers.items()
+            },
+            request_body=probe.body.decode(),
+        )
+
+    def _event(self, request: TestSubscriptionRequest, subscription: Subscription) -> Event:
+        match request.WhichOneof("test"):
+            case "event":
+                path, message = "event.", request.event
+            case "event_type_name":
+                path, message = "event_type_name", self._example(request.event_type_name)
+            case _:
+                path, message = "", _greeting(subscription)
+        try:
+            return self._publisher.rehearse(event_draft(message, traceparent=""))
+        except RequestInvalid as refusal:
+            raise RequestInvalid(list(_below(path, refusal))) from None
+
+    def _example(self, event_type: str) -> EventMessage:
+        found = example(event_type, now=self._clock.now())
+        if found is None:
+            description = f'no event type "{event_type}" is registered'
+            metadata = {"eventType": event_type}
+            raise RequestInvalid(
+                [Violation("event_type_name", Reason.EVENT_TYPE_UNKNOWN, description, metadata)]
+            )
+        return found
+
+
+def _greeting(subscription: Subscription) -> EventMessage:
+    subscription_id = subscription.subscription_id
+    return EventMessage(
+        resource=Resource(id=subscription_id),
+        webhook_test=WebhookTest(
+            subscription_id=subscription_id,
+            message="This is a test. Nothing happened, and nothing is stored.",
+        ),
+    )
+
+
+def _below(path: str, refusal: RequestInvalid) -> Iterator[Violation]:
+    for violation in refusal.violations:
+        yield replace(violation, field=f"{path}{violation.field}")
