@@ -42,8 +42,8 @@ class Changer:
         """Store what `revise` makes of a subscription, or only tell what that would be.
 
         Without an etag a change by somebody else in between does not matter: `revise` is
-        called again, as often as others come first. What changes nothing is not stored. Raises NotFound, EtagMismatch, and
-        what `revise` raises.
+        called again, as often as others come first. What changes nothing is not stored. Raises
+        NotFound, EtagMismatch, and what `revise` raises.
         """
         while True:
             former = await self._store.get(tenant_id, subscription_id)
