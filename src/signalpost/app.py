@@ -17,6 +17,7 @@ from typing import Final
 import uuid_utils
 
 from signalpost import __version__, failpoints
+from signalpost.api.convert_event_types import builtin_event_types
 from signalpost.api.server import AddressUnavailable, Server, Services, build_server
 from signalpost.clock import SystemClock
 from signalpost.delivery.attempt import Attempter
@@ -29,7 +30,10 @@ from signalpost.domain.address import EgressPolicy
 from signalpost.domain.errors import SignalpostError
 from signalpost.domain.verdict import JITTER_MAX, JITTER_MIN
 from signalpost.health import HealthServer
+from signalpost.publishing.catalogue import Catalogue
+from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
+from signalpost.publishing.schemas import SchemaInvalid
 from signalpost.sender.guard import Listener
 from signalpost.sender.resolver import Resolver
 from signalpost.sender.sender import HttpSender
@@ -143,7 +147,15 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     rescuer = Rescuer(queue=store, subscriptions=store, lanes=lanes, clock=clock)
     await rescuer.start()
     prober = Prober(sender, clock=clock, user_agent=USER_AGENT)
-    services = _services(settings, store, lanes=lanes, clock=clock, policy=policy, prober=prober)
+    services = _services(
+        settings,
+        store,
+        catalogue=await _load_catalogue(store),
+        lanes=lanes,
+        clock=clock,
+        policy=policy,
+        prober=prober,
+    )
     server = _bind(services, settings)
     health = _start_health(settings, store, worker)
     stack.push_async_callback(asyncio.to_thread, health.stop)
@@ -178,6 +190,17 @@ async def _open_store(settings: Settings) -> Store:
     return store
 
 
+async def _load_catalogue(store: Store) -> Catalogue:
+    catalogue = Catalogue(store, builtins=builtin_event_types())
+    try:
+        await catalogue.load()
+    except SchemaInvalid as error:
+        raise StartFailed(
+            f"the schema of a registered event type cannot be used: {error}"
+        ) from None
+    return catalogue
+
+
 def _build_sender(settings: Settings, policy: EgressPolicy, own: set[Listener]) -> HttpSender:
     try:
         return HttpSender(
@@ -195,6 +218,7 @@ def _services(
     settings: Settings,
     store: Store,
     *,
+    catalogue: Catalogue,
     lanes: LaneHome,
     clock: SystemClock,
     policy: EgressPolicy,
@@ -206,7 +230,9 @@ def _services(
     changer = Changer(store, clock=clock)
     keys = KeyRing(changer, new_id=new_id, entropy=secrets.token_bytes)
     return Services(
-        publisher=Publisher(store, lanes=lanes, clock=clock, new_id=new_id),
+        publisher=Publisher(store, catalogue=catalogue, lanes=lanes, clock=clock, new_id=new_id),
+        catalogue=catalogue,
+        event_types=EventTypes(store, catalogue=catalogue, clock=clock),
         registrar=Registrar(
             store,
             lanes=lanes,

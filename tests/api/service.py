@@ -16,6 +16,7 @@ import uuid_utils
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, ResourceInfo
 from google.rpc.status_pb2 import Status
 
+from signalpost.api.convert_event_types import builtin_event_types
 from signalpost.api.server import Server, Services, build_server
 from signalpost.delivery.probe import Prober
 from signalpost.domain.address import EgressPolicy
@@ -23,6 +24,8 @@ from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import AttemptResult
 from signalpost.ports import WebhookRequest
+from signalpost.publishing.catalogue import Catalogue
+from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
 from signalpost.store import Store
 from signalpost.subscriptions.changing import Changer
@@ -34,6 +37,8 @@ from signalpost.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from signalpost.v1.event_pb2 import Event, Resource
 from signalpost.v1.event_service_pb2 import ListEventsRequest, PublishRequest, PublishResponse
 from signalpost.v1.event_service_pb2_grpc import EventServiceStub
+from signalpost.v1.event_type_service_pb2 import CreateEventTypeRequest, EventType
+from signalpost.v1.event_type_service_pb2_grpc import EventTypeServiceStub
 from signalpost.v1.subscription_pb2 import Subscription
 from signalpost.v1.subscription_service_pb2 import (
     CreateSubscriptionRequest,
@@ -44,6 +49,7 @@ from signalpost.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 if TYPE_CHECKING:
     from signalpost.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
     from signalpost.v1.event_service_pb2_grpc import EventServiceAsyncStub
+    from signalpost.v1.event_type_service_pb2_grpc import EventTypeServiceAsyncStub
     from signalpost.v1.subscription_service_pb2_grpc import SubscriptionServiceAsyncStub
 
 START = datetime(2026, 3, 5, 6, 7, 8, 123456, tzinfo=UTC)
@@ -99,8 +105,11 @@ def build(store: Store, lanes: LaneRecorder, clock: HandClock) -> Services:
         keys=keys,
         endpoints=EndpointRules(policy=EgressPolicy(), dev=False),
     )
+    catalogue = Catalogue(store, builtins=builtin_event_types())
     return Services(
-        publisher=Publisher(store, lanes=lanes, clock=clock, new_id=new_id),
+        publisher=Publisher(store, catalogue=catalogue, lanes=lanes, clock=clock, new_id=new_id),
+        catalogue=catalogue,
+        event_types=EventTypes(store, catalogue=catalogue, clock=clock),
         registrar=registrar,
         keys=keys,
         lifecycle=Lifecycle(changer, lanes=lanes),
@@ -128,6 +137,7 @@ class Service:
         self.events: EventServiceAsyncStub = EventServiceStub(channel)
         self.subscriptions: SubscriptionServiceAsyncStub = SubscriptionServiceStub(channel)
         self.deliveries: DeliveryServiceAsyncStub = DeliveryServiceStub(channel)
+        self.event_types: EventTypeServiceAsyncStub = EventTypeServiceStub(channel)
 
     async def publish(
         self, *events: Event, validate_only: bool = False, metadata: Any = None
@@ -139,6 +149,10 @@ class Service:
         subscription = Subscription(**{"endpoint_uri": HOOK, **fields})
         request = CreateSubscriptionRequest(subscription=subscription)
         return await self.subscriptions.CreateSubscription(request)
+
+    async def register(self, name: str, **fields: Any) -> EventType:
+        request = CreateEventTypeRequest(event_type=EventType(name=name, **fields))
+        return (await self.event_types.CreateEventType(request)).event_type
 
     async def stored(self) -> list[Event]:
         response = await self.events.ListEvents(ListEventsRequest(tenant_id="-", page_size=1000))
@@ -157,7 +171,9 @@ async def running(folder: Path) -> AsyncIterator[Service]:
     store = await Store.open(f"sqlite:///{folder}/test.db", master_key=bytes(32))
     lanes, clock = LaneRecorder(), HandClock()
     try:
-        server = build_server(build(store, lanes, clock), address="127.0.0.1:0", reflection=True)
+        services = build(store, lanes, clock)
+        await services.catalogue.load()
+        server = build_server(services, address="127.0.0.1:0", reflection=True)
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             service = Service(server, channel, store=store, lanes=lanes)

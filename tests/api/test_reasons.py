@@ -9,6 +9,8 @@ from typing import Final
 
 import grpc
 import pytest
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
 from sqlalchemy import Connection
 
 from signalpost import failpoints
@@ -20,6 +22,7 @@ from signalpost.v1.event_service_pb2 import (
     ListEventsRequest,
     PublishStreamRequest,
 )
+from signalpost.v1.event_type_service_pb2 import DeleteEventTypeRequest
 from signalpost.v1.payloads_pb2 import AccountConnected, Custom, WebhookTest
 from signalpost.v1.subscription_service_pb2 import (
     DeleteSubscriptionRequest,
@@ -34,11 +37,11 @@ EXISTS = grpc.StatusCode.ALREADY_EXISTS
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
+AMOUNT_REQUIRED: Final = ParseDict({"required": ["amount"]}, Struct())
+
 NOT_YET: Final = frozenset(
     {
-        "PAYLOAD_INVALID",
         "STATE_INVALID",
-        "EVENT_TYPE_BUILTIN",
         "ENDPOINT_UNVERIFIED",
         "CURSOR_EXPIRED",
         "RATE_LIMITED",
@@ -113,6 +116,16 @@ async def server_that_drains(service: Service) -> Failure:
     return failure
 
 
+async def payload_against_its_schema(service: Service) -> Failure:
+    await service.register("billing.paid", resource_type="invoice", schema=AMOUNT_REQUIRED)
+    return await failure_of(service.publish(event(custom=Custom(name="billing.paid"))))
+
+
+async def change_of_a_builtin_type(service: Service) -> Failure:
+    request = DeleteEventTypeRequest(name="account.connected")
+    return await failure_of(service.event_types.DeleteEventType(request))
+
+
 async def closed_store(service: Service) -> Failure:
     await service.store.aclose()
     return await failure_of(service.publish(event()))
@@ -145,6 +158,9 @@ TABLE: Final = {
         ("BadRequest",),
         frozenset({"eventType"}),
     ),
+    "PAYLOAD_INVALID": Row(
+        payload_against_its_schema, INVALID, ("BadRequest",), frozenset({"eventType"})
+    ),
     "TOO_LARGE": Row(
         publishing(event(account_connected=AccountConnected(integration="g" * 300_000))),
         INVALID,
@@ -163,6 +179,9 @@ TABLE: Final = {
     "ALREADY_EXISTS": Row(same_name_twice, EXISTS, ("ResourceInfo",)),
     "EVENT_ID_CONFLICT": Row(other_content, EXISTS, ("ResourceInfo",)),
     "ETAG_MISMATCH": Row(stale_etag, grpc.StatusCode.ABORTED, ("ResourceInfo",)),
+    "EVENT_TYPE_BUILTIN": Row(
+        change_of_a_builtin_type, grpc.StatusCode.FAILED_PRECONDITION, ("PreconditionFailure",)
+    ),
     "QUOTA_EXCEEDED": Row(one_key_too_many, EXHAUSTED, ("QuotaFailure",)),
     "OVERLOADED": Row(server_that_drains, UNAVAILABLE, ("RetryInfo",)),
     "STORAGE_UNAVAILABLE": Row(closed_store, UNAVAILABLE, ("RetryInfo",)),

@@ -14,7 +14,7 @@ from tests.api.service import HandClock, LaneRecorder, Service, build
 from tests.conftest import Require
 
 GRPCURL = Path(sysconfig.get_path("scripts")) / "grpcurl"
-SERVICES = ["EventService", "SubscriptionService", "DeliveryService"]
+SERVICES = ["EventService", "EventTypeService", "SubscriptionService", "DeliveryService"]
 
 
 def health(service: Service) -> Any:

@@ -26,6 +26,11 @@ EXAMPLES: list[tuple[SignalpostError, int, type[Message]]] = [
         code_pb2.FAILED_PRECONDITION,
         PreconditionFailure,
     ),
+    (
+        errors.EventTypeBuiltin("account.connected"),
+        code_pb2.FAILED_PRECONDITION,
+        PreconditionFailure,
+    ),
     (errors.QuotaExceeded("s", "too many keys"), code_pb2.RESOURCE_EXHAUSTED, QuotaFailure),
     (errors.Overloaded(), code_pb2.UNAVAILABLE, RetryInfo),
     (errors.StorageUnavailable(), code_pb2.UNAVAILABLE, RetryInfo),

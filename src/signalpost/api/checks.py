@@ -184,7 +184,7 @@ class _Walk:
 
     def _value(self, value: Any, field: _FieldPlan, path: str) -> None:
         if field.kind == FieldDescriptor.CPPTYPE_MESSAGE:
-            if not self._valid_message(value, field.message_type, path):
+            if not self._valid_message(value, field, path):
                 return
         elif field.kind == FieldDescriptor.CPPTYPE_ENUM:
             if value not in field.enum_values:
@@ -205,12 +205,12 @@ class _Walk:
             metadata={"eventType": str(value)} if of_type else None,
         )
 
-    def _valid_message(self, value: Any, name: str, path: str) -> bool:
+    def _valid_message(self, value: Any, field: _FieldPlan, path: str) -> bool:
         """Check what lies within; False if no rule need look at the message any more."""
-        problem: str | None = None
+        name, problem = field.message_type, None
         match name:
             case Struct.DESCRIPTOR.full_name:
-                check_struct(value, self._findings, path)
+                check_struct(value, self._findings, path, levels=field.rule.levels)
             case Timestamp.DESCRIPTOR.full_name:
                 problem = _timestamp_problem(value)
             case Duration.DESCRIPTOR.full_name:

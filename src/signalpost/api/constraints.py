@@ -23,6 +23,7 @@ from signalpost.api.rules import (
 )
 from signalpost.domain.errors import Reason
 from signalpost.domain.event import MAX_EVENTS
+from signalpost.domain.event_type import MAX_DESCRIPTION_LENGTH, MAX_SCHEMA_LEVELS
 from signalpost.domain.filter import MAX_VALUES
 from signalpost.domain.signature import parse_secret
 from signalpost.domain.subscription import MAX_CONCURRENCY, MAX_OVERLAP, MAX_TIMEOUT
@@ -67,11 +68,12 @@ _ONE_SUBSCRIPTION = {
     "subscription_id": Rule(required=True, check=_SUBSCRIPTION_ID),
     "tenant_id": Rule(check=_TENANT),
 }
-_LIST = {
+_PAGE = {
     "page_size": Rule(check=number(0, MAX_PAGE_SIZE)),
     "page_token": Rule(check=length(most=4096)),
-    "tenant_id": Rule(check=_TENANT_OR_ALL),
 }
+_LIST = {**_PAGE, "tenant_id": Rule(check=_TENANT_OR_ALL)}
+_ONE_EVENT_TYPE = {"name": Rule(required=True, check=_WIRE_NAME)}
 _OF_INTEGRATION = {"integration": _REQUIRED}
 
 CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
@@ -105,6 +107,11 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "subscription_id": Rule(check=_SUBSCRIPTION_ID),
         "event_id": Rule(check=_EVENT_ID),
     },
+    "CreateEventTypeRequest": {"event_type": _REQUIRED},
+    "GetEventTypeRequest": _ONE_EVENT_TYPE,
+    "ListEventTypesRequest": _PAGE,
+    "UpdateEventTypeRequest": {"event_type": _REQUIRED},
+    "DeleteEventTypeRequest": _ONE_EVENT_TYPE,
     # Events.
     "Event": {
         "event_id": Rule(check=_EVENT_ID),
@@ -138,6 +145,13 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "AnomalyAlert": dict.fromkeys(("kind", "severity"), _REQUIRED),
     "SubscriptionSuspended": {"reason": _REQUIRED},
     "Custom": {"name": Rule(required=True, check=_WIRE_NAME)},
+    # Event types.
+    "EventType": {
+        **_ONE_EVENT_TYPE,
+        "resource_type": Rule(check=_RESOURCE_TYPE),
+        "description": Rule(check=length(most=MAX_DESCRIPTION_LENGTH)),
+        "schema": Rule(levels=MAX_SCHEMA_LEVELS),
+    },
     # Subscriptions.
     "Subscription": {
         "subscription_id": Rule(check=_SUBSCRIPTION_ID),

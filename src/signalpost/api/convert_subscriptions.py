@@ -5,14 +5,13 @@ What is shown holds no secret and no header value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import cast
 
 from signalpost.api.convert_events import event_filter, filter_message
 from signalpost.api.convert_times import duration, span, timestamp
-from signalpost.domain.catalogue import RESOURCE_TYPES
 from signalpost.domain.errors import Reason, Violation
 from signalpost.domain.ids import SubscriptionId, TenantId
 from signalpost.domain.signature import public_key
@@ -33,10 +32,12 @@ from signalpost.v1.subscription_pb2 import Subscription as SubscriptionMessage
 _DEFAULT_RETRY = RetryPolicy()
 
 
-def catalogue_violations(chosen: EventFilter, *, path: str) -> Iterator[Violation]:
+def catalogue_violations(
+    chosen: EventFilter, catalogue: Container[str], *, path: str
+) -> Iterator[Violation]:
     """Say which types a subscription names that are not in the catalogue."""
     for index, name in enumerate(chosen.event_types):
-        if not name.endswith(".*") and name not in RESOURCE_TYPES:
+        if not name.endswith(".*") and name not in catalogue:
             field = f"{path}.event_types[{index}]"
             description = f'no event type "{name}" is registered'
             yield Violation(field, Reason.EVENT_TYPE_UNKNOWN, description, {"eventType": name})

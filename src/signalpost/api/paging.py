@@ -22,11 +22,14 @@ from signalpost.domain.errors import Reason, RequestInvalid, Violation
 from signalpost.ports import Page, PageRequest
 from signalpost.v1.delivery_service_pb2 import ListDeliveriesRequest
 from signalpost.v1.event_service_pb2 import ListEventsRequest
+from signalpost.v1.event_type_service_pb2 import ListEventTypesRequest
 from signalpost.v1.subscription_service_pb2 import ListSubscriptionsRequest
 
 DEFAULT_PAGE_SIZE = 50
 
-ListRequest = ListEventsRequest | ListSubscriptionsRequest | ListDeliveriesRequest
+ListRequest = (
+    ListEventsRequest | ListEventTypesRequest | ListSubscriptionsRequest | ListDeliveriesRequest
+)
 
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024 - 64 * 1024
 """Clients take 4 MiB unless they were told otherwise."""

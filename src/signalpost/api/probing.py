@@ -8,15 +8,18 @@ from dataclasses import replace
 from signalpost.api.convert_deliveries import attempt_message
 from signalpost.api.convert_events import event_draft
 from signalpost.api.examples import example
+from signalpost.api.rendering import struct_from
 from signalpost.delivery.probe import Prober
 from signalpost.domain.errors import Reason, RequestInvalid, Violation
 from signalpost.domain.event import Event
+from signalpost.domain.event_type import EventType
 from signalpost.domain.subscription import Subscription
 from signalpost.ports import Clock
+from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.publish import Publisher
 from signalpost.v1.event_pb2 import Event as EventMessage
 from signalpost.v1.event_pb2 import Resource
-from signalpost.v1.payloads_pb2 import WebhookTest
+from signalpost.v1.payloads_pb2 import Custom, WebhookTest
 from signalpost.v1.subscription_service_pb2 import (
     TestSubscriptionRequest,
     TestSubscriptionResponse,
@@ -26,8 +29,11 @@ from signalpost.v1.subscription_service_pb2 import (
 class Rehearsal:
     """Sends one event to an endpoint for its owner to see."""
 
-    def __init__(self, publisher: Publisher, *, prober: Prober, clock: Clock) -> None:
+    def __init__(
+        self, publisher: Publisher, *, catalogue: Catalogue, prober: Prober, clock: Clock
+    ) -> None:
         self._publisher = publisher
+        self._catalogue = catalogue
         self._prober = prober
         self._clock = clock
 
@@ -61,13 +67,16 @@ class Rehearsal:
 
     def _example(self, event_type: str) -> EventMessage:
         found = example(event_type, now=self._clock.now())
-        if found is None:
+        if found is not None:
+            return found
+        registered = self._catalogue.find(event_type)
+        if registered is None:
             description = f'no event type "{event_type}" is registered'
             metadata = {"eventType": event_type}
             raise RequestInvalid(
                 [Violation("event_type_name", Reason.EVENT_TYPE_UNKNOWN, description, metadata)]
             )
-        return found
+        return _example_of(registered)
 
 
 def _greeting(subscription: Subscription) -> EventMessage:
@@ -79,6 +88,13 @@ def _greeting(subscription: Subscription) -> EventMessage:
             message="This is a test. Nothing happened, and nothing is stored.",
         ),
     )
+
+
+def _example_of(event_type: EventType) -> EventMessage:
+    """Make an event of a registered type; without an example its payload is empty."""
+    resource = Resource(type=event_type.resource_type or "example", id="example")
+    data = None if event_type.example is None else struct_from(event_type.example)
+    return EventMessage(resource=resource, custom=Custom(name=event_type.name, data=data))
 
 
 def _below(path: str, refusal: RequestInvalid) -> Iterator[Violation]:

@@ -19,6 +19,7 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from signalpost.api.structs import MAX_INTEGER
+from signalpost.domain.catalogue import FAMILIES
 from signalpost.domain.event import Event
 from signalpost.v1 import event_pb2
 
@@ -33,7 +34,13 @@ _Writer = Callable[[Any], object]
 
 def render(message: Message) -> bytes:
     """Write a message, checked before, as canonical JSON."""
-    return orjson.dumps(_object(message))
+    write = _MESSAGES.get(message.DESCRIPTOR.full_name, _object)
+    return orjson.dumps(write(message))
+
+
+def struct_from(text: bytes) -> Struct:
+    """Read an object that `render` wrote of a `Struct`."""
+    return ParseDict(orjson.loads(text), Struct())
 
 
 def event_from(event: Event) -> event_pb2.Event:
@@ -47,6 +54,9 @@ def event_from(event: Event) -> event_pb2.Event:
     if member in PAYLOADS:
         ParseDict({member: body["payload"]}, message, ignore_unknown_fields=True)
         message.event_type = event_pb2.Event.Type.Value(member.upper())
+    elif event.event_type.partition(".")[0] not in FAMILIES:
+        ParseDict(_custom(event.event_type, body["payload"]), message)
+        message.event_type = event_pb2.Event.CUSTOM
     message.event_id = event.event_id
     message.event_type_name = event.event_type
     message.timestamp.FromJsonString(body["timestamp"])
@@ -56,6 +66,10 @@ def event_from(event: Event) -> event_pb2.Event:
     message.traceparent = event.traceparent
     message.publish_time.FromDatetime(event.publish_time)
     return message
+
+
+def _custom(name: str, payload: dict[str, object]) -> dict[str, object]:
+    return {"custom": {"name": name, "data": payload} if payload else {"name": name}}
 
 
 def _object(message: Message) -> dict[str, object]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
+from signalpost.api.structs import MAX_LEVELS
 from signalpost.domain.errors import Reason
 
 Check = Callable[[Any], str | None]
@@ -23,7 +24,7 @@ class Rule:
 
     `most` bounds a list or map, `key` checks the keys of a map. `unknown` is the reason of a
     violation if an enum value is not known. The entries of a list that are judged `apart` are
-    checked one by one elsewhere, each for an answer of its own.
+    checked one by one elsewhere, each for an answer of its own. A `Struct` has at most `levels`.
     """
 
     required: bool = False
@@ -32,6 +33,7 @@ class Rule:
     key: Check | None = None
     unknown: Reason = Reason.FIELD_INVALID
     apart: bool = False
+    levels: int = MAX_LEVELS
 
 
 def text(pattern: str, wants: str) -> Check:

@@ -14,17 +14,25 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from signalpost.api import reflection as reflection_service
 from signalpost.api.boundary import Boundary
 from signalpost.api.deliveries import DeliveryServicer
+from signalpost.api.event_types import EventTypeServicer
 from signalpost.api.events import EventServicer
 from signalpost.api.paging import Pager
 from signalpost.api.probing import Rehearsal
 from signalpost.api.subscriptions import SubscriptionServicer
 from signalpost.delivery.probe import Prober
 from signalpost.ports import Clock, DeliveryReader, EventStore, SubscriptionStore
+from signalpost.publishing.catalogue import Catalogue
+from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
 from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar
-from signalpost.v1 import delivery_service_pb2, event_service_pb2, subscription_service_pb2
+from signalpost.v1 import (
+    delivery_service_pb2,
+    event_service_pb2,
+    event_type_service_pb2,
+    subscription_service_pb2,
+)
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 """What the transport lets through. Beyond it gRPC answers by itself, without our details."""
@@ -60,6 +68,8 @@ class Services:
     """What calls end up in. `new_id` names failures; `page_token_key` is secret."""
 
     publisher: Publisher
+    catalogue: Catalogue
+    event_types: EventTypes
     registrar: Registrar
     keys: KeyRing
     lifecycle: Lifecycle
@@ -127,20 +137,33 @@ def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
         event_service_pb2.DESCRIPTOR.services_by_name["EventService"]: EventServicer(
             services.publisher, events=services.events, pager=pager
         ),
+        event_type_service_pb2.DESCRIPTOR.services_by_name["EventTypeService"]: EventTypeServicer(
+            services.event_types, catalogue=services.catalogue, pager=pager
+        ),
         subscription_service_pb2.DESCRIPTOR.services_by_name[
             "SubscriptionService"
         ]: SubscriptionServicer(
             services.registrar,
             keys=services.keys,
             lifecycle=services.lifecycle,
-            rehearsal=Rehearsal(services.publisher, prober=services.prober, clock=services.clock),
+            rehearsal=_rehearsal(services),
             subscriptions=services.subscriptions,
+            catalogue=services.catalogue,
             pager=pager,
         ),
         delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"]: DeliveryServicer(
             services.deliveries, pager=pager
         ),
     }
+
+
+def _rehearsal(services: Services) -> Rehearsal:
+    return Rehearsal(
+        services.publisher,
+        catalogue=services.catalogue,
+        prober=services.prober,
+        clock=services.clock,
+    )
 
 
 def _bind(server: grpc.aio.Server, address: str) -> int:

@@ -13,7 +13,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from signalpost.api.findings import Findings
 
 MAX_LEVELS = 16
-"""Objects and lists within one another, the outermost included."""
+"""Objects and lists within one another, the outermost included, where nothing else is said."""
 
 MAX_INTEGER = 2**53
 """Beyond it not every integer is a number that JSON readers agree on."""
@@ -37,14 +37,17 @@ class _Place(NamedTuple):
         return f"{self.parent}[{key}]"
 
 
-def check_struct(struct: Struct, findings: Findings, path: str) -> None:
+def check_struct(
+    struct: Struct, findings: Findings, path: str, *, levels: int = MAX_LEVELS
+) -> None:
     """Note every number, level or field in it that is refused."""
-    _StructWalk(findings).object(struct, path, 1)
+    _StructWalk(findings, levels=levels).object(struct, path, 1)
 
 
 class _StructWalk:
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, *, levels: int) -> None:
         self._findings = findings
+        self._levels = levels
 
     def object(self, struct: Struct, place: _Place | str, level: int) -> None:
         self._known(struct, place)
@@ -63,8 +66,8 @@ class _StructWalk:
                 return
             case "number_value":
                 self._number(value.number_value, place)
-            case "struct_value" | "list_value" if level == MAX_LEVELS:
-                self._findings.add(str(place), f"is beyond {MAX_LEVELS} levels")
+            case "struct_value" | "list_value" if level == self._levels:
+                self._findings.add(str(place), f"is beyond {self._levels} levels")
             case "struct_value":
                 self.object(value.struct_value, place, level + 1)
             case "list_value":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -24,6 +25,7 @@ from signalpost.domain.ids import SubscriptionId, TenantId
 from signalpost.domain.signature import parse_secret
 from signalpost.domain.subscription import DEFAULT_OVERLAP, Algorithm, State, Subscription
 from signalpost.ports import SubscriptionQuery, SubscriptionStore
+from signalpost.publishing.catalogue import Catalogue
 from signalpost.subscriptions.keys import SECRET_REFUSED, KeyRing
 from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar, SubscriptionDraft
@@ -76,6 +78,7 @@ class SubscriptionServicer:
         lifecycle: Lifecycle,
         rehearsal: Rehearsal,
         subscriptions: SubscriptionStore,
+        catalogue: Catalogue,
         pager: Pager,
     ) -> None:
         self._registrar = registrar
@@ -83,6 +86,7 @@ class SubscriptionServicer:
         self._lifecycle = lifecycle
         self._rehearsal = rehearsal
         self._subscriptions = subscriptions
+        self._catalogue = catalogue
         self._pager = pager
 
     async def CreateSubscription(
@@ -143,7 +147,7 @@ class SubscriptionServicer:
 
         def draw(former: Subscription) -> SubscriptionDraft:
             drawn = merged(subscription_message(former), given, mask)
-            if found := _semantic_violations(drawn, mask):
+            if found := self._semantic_violations(drawn, mask):
                 raise RequestInvalid(found)
             return subscription_draft(drawn)
 
@@ -227,18 +231,20 @@ class SubscriptionServicer:
             found.append(required("subscription.endpoint_uri"))
         if request.secret and int(request.algorithm) == Algorithm.ED25519:
             found.append(SECRET_REFUSED)
-        found += catalogue_violations(message.filter, path="subscription.filter")
+        found += self._filter_violations(message)
         return found
 
+    def _semantic_violations(self, drawn: SubscriptionMessage, mask: FieldMask) -> list[Violation]:
+        """Say what is wrong with a changed subscription beyond the shape of its fields."""
+        found = []
+        if not drawn.endpoint_uri:
+            found.append(required("subscription.endpoint_uri"))
+        if any(path.partition(".")[0] == "filter" for path in mask.paths):
+            found += self._filter_violations(drawn)
+        return found
 
-def _semantic_violations(drawn: SubscriptionMessage, mask: FieldMask) -> list[Violation]:
-    """Say what is wrong with a changed subscription beyond the shape of its fields."""
-    found = []
-    if not drawn.endpoint_uri:
-        found.append(required("subscription.endpoint_uri"))
-    if any(path.partition(".")[0] == "filter" for path in mask.paths):
-        found += catalogue_violations(drawn.filter, path="subscription.filter")
-    return found
+    def _filter_violations(self, message: SubscriptionMessage) -> Iterator[Violation]:
+        return catalogue_violations(message.filter, self._catalogue, path="subscription.filter")
 
 
 def _algorithm(number: int) -> Algorithm | None:

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypeVar
 
-from signalpost.domain.catalogue import RESERVED, RESOURCE_TYPES
+from signalpost.domain.catalogue import RESERVED
 from signalpost.domain.errors import (
     EventIdConflict,
-    Reason,
     RequestInvalid,
     SignalpostError,
     Violation,
 )
-from signalpost.domain.event import MAX_BODY_BYTES, Event, EventDraft, complete
-from signalpost.domain.ids import EventId, TenantId
+from signalpost.domain.event import Event, EventDraft
+from signalpost.domain.ids import EventId
 from signalpost.ports import Accepted, Clock, EventStore, LaneNotices
+from signalpost.publishing.catalogue import Catalogue
+from signalpost.publishing.deprecation import DeprecationLog
+from signalpost.publishing.judgement import Judge
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -50,11 +52,14 @@ class Publisher:
         self,
         store: EventStore,
         *,
+        catalogue: Catalogue,
         lanes: LaneNotices,
         clock: Clock,
         new_id: Callable[[], str],
     ) -> None:
         self._store = store
+        self._judge = Judge(catalogue)
+        self._deprecations = DeprecationLog(catalogue)
         self._lanes = lanes
         self._clock = clock
         self._new_id = new_id
@@ -73,8 +78,8 @@ class Publisher:
         `found` first, or EventIdConflict; StorageUnavailable, StorageFull.
         """
         now = self._clock.now()
-        completed = [self._complete(draft, now=now) for draft in drafts]
-        violations = [*found, *_violations(drafts, completed)]
+        completed = [None if draft is None else self._complete(draft, now=now) for draft in drafts]
+        violations = [*found, *self._judge.violations_of_all(drafts, completed)]
         if violations:
             raise RequestInvalid(violations)
         events = [event for event in completed if event is not None]
@@ -96,7 +101,7 @@ class Publisher:
         Raises StorageUnavailable, StorageFull.
         """
         now = self._clock.now()
-        judged = [self._judge(draft, now=now) for draft in drafts]
+        judged = [self._judged(draft, now=now) for draft in drafts]
         events = [one for one in judged if isinstance(one, Event)]
         if events:
             storing = self._stored(self._store.accept_each(events, now=now), events, now=now)
@@ -110,12 +115,12 @@ class Publisher:
 
         One of a type that only this service publishes is taken, too: it may be our own.
         """
-        judged = self._judge(draft, now=self._clock.now(), reserved=frozenset())
+        judged = self._judged(draft, now=self._clock.now(), reserved=frozenset())
         if isinstance(judged, RequestInvalid):
             raise judged
         return judged
 
-    def _judge(
+    def _judged(
         self,
         draft: EventDraft | RequestInvalid,
         *,
@@ -124,10 +129,10 @@ class Publisher:
     ) -> Event | RequestInvalid:
         if isinstance(draft, RequestInvalid):
             return draft
-        event = complete(draft, event_id=draft.event_id or EventId(self._new_id()), now=now)
+        event = self._complete(draft, now=now)
         violations = [
             replace(one, field=one.field.removeprefix(_ALONE).removeprefix("."))
-            for one in _event_violations(draft, event, path=_ALONE, reserved=reserved)
+            for one in self._judge.violations(draft, event, path=_ALONE, reserved=reserved)
         ]
         return RequestInvalid(violations) if violations else event
 
@@ -141,14 +146,14 @@ class Publisher:
             accepted = [one for one in answers if one is not None]
             self._lanes.notice({lane for one in accepted for lane in one.lanes}, due=now)
             _log(events, accepted)
+            self._deprecations.note({event.event_type for event in events}, now=now)
             return answers
 
         return asyncio.create_task(finish())
 
-    def _complete(self, draft: EventDraft | None, *, now: datetime) -> Event | None:
-        if draft is None:
-            return None
-        return complete(draft, event_id=draft.event_id or EventId(self._new_id()), now=now)
+    def _complete(self, draft: EventDraft, *, now: datetime) -> Event:
+        event_id = draft.event_id or EventId(self._new_id())
+        return self._judge.complete(draft, event_id=event_id, now=now)
 
 
 def _result(event: Event, accepted: Accepted | None) -> Published | EventIdConflict:
@@ -162,50 +167,6 @@ def _published(accepted: Accepted, webhook_body: bytes = b"") -> Published:
         delivery_count=accepted.delivery_count,
         webhook_body=webhook_body,
     )
-
-
-def _violations(
-    drafts: Sequence[EventDraft | None], events: Sequence[Event | None]
-) -> Iterator[Violation]:
-    """Say what is wrong with events that are sound in shape."""
-    first: dict[tuple[TenantId, EventId], tuple[int, Event]] = {}
-    for place, (draft, event) in enumerate(zip(drafts, events, strict=True)):
-        if draft is None or event is None:
-            continue
-        path = f"events[{place}]"
-        yield from _event_violations(draft, event, path=path)
-        former, other = first.setdefault((event.tenant_id, event.event_id), (place, event))
-        if other.digest != event.digest:
-            description = f"is also the ID of events[{former}], whose content is another"
-            yield Violation(f"{path}.event_id", Reason.FIELD_INVALID, description)
-
-
-def _event_violations(
-    draft: EventDraft, event: Event, *, path: str, reserved: Collection[str] = RESERVED
-) -> Iterator[Violation]:
-    yield from _type_violations(draft, path=path, reserved=reserved)
-    yield from _size_violations(event, path=path)
-
-
-def _type_violations(
-    draft: EventDraft, *, path: str, reserved: Collection[str]
-) -> Iterator[Violation]:
-    metadata = {"eventType": draft.event_type}
-    if draft.event_type in reserved:
-        member = draft.event_type.replace(".", "_", 1)
-        description = "only this service publishes events of this type"
-        yield Violation(f"{path}.{member}", Reason.EVENT_TYPE_RESERVED, description, metadata)
-    elif draft.event_type not in RESOURCE_TYPES:
-        description = f'no event type "{draft.event_type}" is registered'
-        yield Violation(f"{path}.custom.name", Reason.EVENT_TYPE_UNKNOWN, description, metadata)
-
-
-def _size_violations(event: Event, *, path: str) -> Iterator[Violation]:
-    size = len(event.body)
-    if size > MAX_BODY_BYTES:
-        metadata = {"sizeBytes": str(size), "limitBytes": str(MAX_BODY_BYTES)}
-        description = f"makes a webhook body of {size} bytes, {MAX_BODY_BYTES} at most"
-        yield Violation(path, Reason.TOO_LARGE, description, metadata)
 
 
 def _log(events: Sequence[Event], accepted: Sequence[Accepted]) -> None:
