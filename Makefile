@@ -5,12 +5,17 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PROTOS := $(sort $(wildcard proto/signalpost/v1/*.proto))
+# A program in each further language that the contract is compiled for.
+GO_CLIENT   := tests/languages/go
+TS_CLIENT   := tests/languages/typescript
+JAVA_CLIENT := tests/languages/java
+CLIENTS     := $(GO_CLIENT)/build/publish $(TS_CLIENT)/build/.compiled $(JAVA_CLIENT)/target/.compiled
 # More arguments for the command behind a target: make test ARGS="-k publish"
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fmt proto lock bench clean \
-	check-python check-contract check-generated check-breaking
+.PHONY: help setup run demo test check fmt proto clients lock bench clean \
+	check-toolchains check-python check-contract check-generated check-breaking
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -38,6 +43,9 @@ proto: setup ## Generate src/signalpost/v1 from proto/
 	@rm -f src/signalpost/v1/*_pb2*
 	@$(call generate,src)
 
+clients: check-toolchains $(CLIENTS) ## Generate and compile clients in Go, TypeScript and Java, under gen/
+	@:
+
 lock: ## Resolve requirements.txt anew (ARGS=--upgrade for newer versions)
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	$(PYTHON) -m venv "$$tmp" && \
@@ -49,7 +57,8 @@ bench: ## Measure throughput and latency
 	@echo 'This version has no benchmark yet.' >&2; exit 1
 
 clean: ## Remove caches and build results; data, keys and .venv stay
-	@rm -rf build dist gen .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf build dist gen $(GO_CLIENT)/build $(TS_CLIENT)/build $(JAVA_CLIENT)/target
+	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment. Packages are pinned with their hashes; the stamp is only
@@ -86,6 +95,50 @@ $(BIN)/python -m grpc_tools.protoc -Iproto \
 	--plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 	--grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) $(filter %_service.proto,$(PROTOS))
 endef
+
+# $(call want,CONDITION,WHAT)
+want = { $(1); } >/dev/null 2>&1 || { echo 'The clients need $(2).' >&2; exit 1; }
+
+check-toolchains:
+	@$(call want,cd $(GO_CLIENT) && printf 'go1.26\n%s\n' "$$(go env GOVERSION)" | sort -VC,Go 1.26 or newer)
+	@$(call want,npm --version && node -e 'process.exit(+(parseInt(process.versions.node) < 20))',Node.js 20 or newer and npm)
+	@$(call want,command -v mvn && javac --release 17 -version,a JDK 17 or newer and Maven)
+
+$(TS_CLIENT)/node_modules/.installed: $(TS_CLIENT)/package-lock.json $(TS_CLIENT)/package.json
+	@npm --prefix $(TS_CLIENT) ci --silent
+	@touch $@
+
+# Maven does not know that these files are programs.
+$(JAVA_CLIENT)/target/tools/.installed: $(JAVA_CLIENT)/pom.xml
+	@mvn -q -B -Dstyle.color=never -f $(JAVA_CLIENT)/pom.xml dependency:copy@tools
+	@chmod +x $(JAVA_CLIENT)/target/tools/protoc*
+	@touch $@
+
+# The plugins of Go run in a module that wants the generated one to be there. The
+# types of google.rpc are in packages for Go and Java, but not for TypeScript.
+gen/.generated: $(PROTOS) proto/buf.gen.yaml $(GO_CLIENT)/go.mod $(STAMP) \
+	$(TS_CLIENT)/node_modules/.installed $(JAVA_CLIENT)/target/tools/.installed
+	@rm -rf gen && mkdir -p gen/go gen/java gen/typescript
+	@printf 'module signalpost\n\ngo 1.26\n' >gen/go/go.mod
+	@echo '{"type": "module"}' >gen/typescript/package.json
+	@ln -s ../../$(TS_CLIENT)/node_modules gen/typescript/node_modules
+	@$(BIN)/buf generate --template proto/buf.gen.yaml
+	@$(BIN)/python -m grpc_tools.protoc \
+		-I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+		--plugin=$(CURDIR)/$(TS_CLIENT)/node_modules/.bin/protoc-gen-es \
+		--es_out=target=ts,import_extension=js:gen/typescript google/rpc/error_details.proto
+	@touch $@
+
+$(GO_CLIENT)/build/publish: gen/.generated $(GO_CLIENT)/main.go $(GO_CLIENT)/go.sum
+	@cd $(GO_CLIENT) && go vet ./... signalpost/v1 && go build -buildvcs=false -o build/publish .
+
+$(TS_CLIENT)/build/.compiled: gen/.generated $(TS_CLIENT)/publish.ts $(TS_CLIENT)/tsconfig.json
+	@$(TS_CLIENT)/node_modules/.bin/tsc -p $(TS_CLIENT)
+	@touch $@
+
+$(JAVA_CLIENT)/target/.compiled: gen/.generated $(JAVA_CLIENT)/src/main/java/Publish.java
+	@mvn -q -B -Dstyle.color=never -f $(JAVA_CLIENT)/pom.xml process-classes
+	@touch $@
 
 check-python: setup
 	@$(BIN)/ruff format --check --quiet || { \

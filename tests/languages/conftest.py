@@ -1,0 +1,92 @@
+import asyncio
+import fcntl
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.conftest import Require
+from tests.e2e.service import Service
+
+ROOT = Path(__file__).parents[2]
+LANGUAGES = Path(__file__).parent
+PROGRAM_SECONDS = 60
+
+
+def make(target: str) -> subprocess.CompletedProcess[str]:
+    """Run a target as a person would, not as a part of the `make` that runs the tests."""
+    environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    return subprocess.run(
+        ["make", "--no-print-directory", target],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled program of another language."""
+
+    command: tuple[str, ...]
+
+    async def run(self, *arguments: str) -> dict[str, Any]:
+        """Return what it reads, which it prints as JSON."""
+        process = await asyncio.create_subprocess_exec(
+            *self.command,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(PROGRAM_SECONDS):
+                output, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode == 0, errors.decode()
+        return dict(json.loads(output))
+
+
+@pytest.fixture(scope="session")
+def programs(require: Require) -> dict[str, Program]:
+    """The program of each language, built once however many processes run the tests."""
+    toolchains = make("check-toolchains")
+    require(toolchains.returncode == 0, toolchains.stdout.strip())
+    with (ROOT / "proto/buf.gen.yaml").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        built = make("clients")
+    assert built.returncode == 0, built.stdout
+    java = LANGUAGES / "java/target"
+    classes = f"{java / 'classes'}{os.pathsep}{(java / 'classpath').read_text()}"
+    typescript = LANGUAGES / "typescript/build/tests/languages/typescript/publish.js"
+    return {
+        "go": Program((str(LANGUAGES / "go/build/publish"),)),
+        "typescript": Program(("node", str(typescript))),
+        "java": Program(("java", "-cp", classes, "Publish")),
+    }
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    """A running service."""
+    authority = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(authority))
+    service = Service(tmp_path, authority)
+    try:
+        yield await service.start()
+    finally:
+        if service.process is not None and service.process.returncode is None:
+            await service.kill()
