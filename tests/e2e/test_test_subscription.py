@@ -1,5 +1,6 @@
 """TestSubscription: what it sends, and what it shows."""
 
+import asyncio
 import base64
 import json
 
@@ -10,8 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from signalpost.v1 import subscription_service_pb2 as rpc
 from signalpost.v1.delivery_pb2 import Delivery, DeliveryAttempt
 from signalpost.v1.event_pb2 import Event, Resource
-from signalpost.v1.payloads_pb2 import Custom
+from signalpost.v1.event_type_service_pb2 import CreateEventTypeRequest, EventType
+from signalpost.v1.event_type_service_pb2_grpc import EventTypeServiceStub
+from signalpost.v1.payloads_pb2 import AccountConnected, Custom, WebhookTest
 from signalpost.v1.subscription_pb2 import SigningKey, Subscription
+from tests.e2e.conftest import Authority
 from tests.e2e.receiver import Receiver, Request
 from tests.e2e.service import Service, connected
 
@@ -60,9 +64,13 @@ async def test_header_values_of_the_customer_are_left_out(
         rpc.CreateSubscriptionRequest(subscription=subscription)
     )
     response = await run_test(service)
-    assert receiver.requests[0].headers["authorization"] == "Bearer canary"
-    assert response.request_headers["Authorization"] == ""
+    [request] = receiver.requests
+    shown = {name.lower(): value for name, value in response.request_headers.items()}
+    assert shown == request.headers | {"authorization": ""}
+    assert request.headers["authorization"] == "Bearer canary"
     assert b"canary" not in response.SerializeToString()
+    await service.logged("subscription tested")
+    assert "canary" not in "".join(service.log)
 
 
 async def test_every_built_in_type_has_an_example(service: Service, receiver: Receiver) -> None:
@@ -74,6 +82,31 @@ async def test_every_built_in_type_has_an_example(service: Service, receiver: Re
         response = await run_test(service, event_type_name=name)
         assert json.loads(response.request_body)["payload"] != {}
     assert [request.json["event_type"] for request in receiver.requests] == names
+
+
+async def test_the_example_of_a_registered_type_is_sent_if_there_is_one_that_fits(
+    service: Service, receiver: Receiver
+) -> None:
+    await service.start()
+    await service.subscribe(receiver.url(), subscription_id="s")
+    types = EventTypeServiceStub(service.channel)
+    schema = {"required": ["amount"]}
+    shown = EventType(name="billing.paid", resource_type="invoice")
+    shown.schema.update(schema)
+    shown.example.update({"amount": 42})
+    bare = EventType(name="billing.refused")
+    bare.schema.update(schema)
+    for event_type in (shown, bare):
+        await types.CreateEventType(CreateEventTypeRequest(event_type=event_type))
+    await run_test(service, event_type_name="billing.paid")
+    [request] = receiver.requests
+    assert (request.json["event_type"], request.json["payload"]) == ("billing.paid", {"amount": 42})
+    assert request.json["resource"]["type"] == "invoice"
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await run_test(service, event_type_name="billing.refused")
+    assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert (refusal.value.details() or "").startswith("event_type_name: ")
+    assert len(receiver.requests) == 1
 
 
 async def test_an_event_is_sent_as_it_would_be_published(
@@ -95,6 +128,20 @@ async def test_an_event_is_sent_as_it_would_be_published(
             "event.custom.name",
         ),
         ({"event_type_name": "no.such"}, "event_type_name"),
+        (
+            {"event": Event(resource=Resource(id="x"), webhook_test=WebhookTest())},
+            "event.webhook_test",
+        ),
+        (
+            {
+                "event": Event(
+                    tenant_id="other",
+                    resource=Resource(id="x"),
+                    account_connected=AccountConnected(integration="gmail"),
+                )
+            },
+            "event.tenant_id",
+        ),
     ],
 )
 async def test_what_could_not_be_published_is_refused(
@@ -107,6 +154,50 @@ async def test_what_could_not_be_published_is_refused(
     assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert path in (refusal.value.details() or "")
     assert receiver.requests == []
+
+
+async def test_a_test_of_what_is_not_there_is_not_found(service: Service) -> None:
+    await service.start()
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await run_test(service)
+    assert refusal.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_the_trace_of_the_call_goes_on(service: Service, receiver: Receiver) -> None:
+    await service.start()
+    await service.subscribe(receiver.url(), subscription_id="s")
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await service.subscriptions.TestSubscription(
+        rpc.TestSubscriptionRequest(subscription_id="s"), metadata=(("traceparent", traceparent),)
+    )
+    assert receiver.requests[0].headers["traceparent"] == traceparent
+
+
+async def test_a_call_that_is_cancelled_ends_its_request(
+    service: Service, authority: Authority
+) -> None:
+    arrived, ended = asyncio.Event(), asyncio.Event()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        arrived.set()
+        await reader.read()
+        ended.set()
+        writer.close()
+
+    await service.start()
+    async with await asyncio.start_server(hold, "127.0.0.1", 0, ssl=authority.context) as server:
+        port = server.sockets[0].getsockname()[1]
+        await service.subscribe(f"https://localhost:{port}/", subscription_id="s")
+        call = service.subscriptions.TestSubscription(
+            rpc.TestSubscriptionRequest(subscription_id="s")
+        )
+        calling = asyncio.ensure_future(call)
+        await arrived.wait()
+        assert not ended.is_set()
+        calling.cancel()
+        async with asyncio.timeout(10):
+            await ended.wait()
 
 
 async def test_a_failure_is_shown_and_not_repeated(service: Service, receiver: Receiver) -> None:

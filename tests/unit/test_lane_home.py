@@ -89,6 +89,29 @@ async def test_a_forgotten_lane_does_not_go() -> None:
     assert [pick.lane_id for pick in take(home)] == [2]
 
 
+async def test_a_retry_of_a_forgotten_lane_is_not_heard_until_the_next_notice() -> None:
+    home = LaneHome()
+    home.notice([lane(1)], due=NOW)
+    take(home, waiting=1)
+    home.forget(LaneId(1))
+    home.ended(LaneId(1), retry_at=NOW)
+    assert take(home) == []
+    assert not home._lanes
+    home.notice([lane(1)], due=NOW)
+    assert take(home) == [Pick(LaneId(1), 2)]
+
+
+async def test_a_claim_during_which_its_lane_is_forgotten_is_the_last() -> None:
+    home = LaneHome()
+    home.notice([lane(1, cap=1)], due=NOW)
+    picks = home.picks(limit=10, now=NOW)
+    home.forget(LaneId(1))
+    home.ran_dry(home.claimed(picks, {LaneId(1): 1}, now=NOW), {})
+    home.ended(LaneId(1), retry_at=NOW)
+    assert take(home) == []
+    assert not home._lanes
+
+
 async def test_a_lane_without_work_takes_no_memory() -> None:
     home = LaneHome()
     for number in range(1, 50):

@@ -54,7 +54,7 @@ class EventServicer:
         found = check(request)
         if _unreadable(found):
             raise RequestInvalid(found)
-        drafts = event_drafts(request, found=found, traceparent=_traceparent(context))
+        drafts = event_drafts(request, found=found, traceparent=call_traceparent(context))
         published = await self._publisher.publish(
             drafts, found=found, validate_only=request.validate_only
         )
@@ -67,7 +67,7 @@ class EventServicer:
         context: Context,
     ) -> None:
         """Store the events of each request, one by one, and answer in order."""
-        traceparent = _traceparent(context)
+        traceparent = call_traceparent(context)
 
         async def answer(request: PublishStreamRequest) -> PublishStreamResponse:
             demand(request)
@@ -106,7 +106,7 @@ def _unreadable(found: Sequence[Violation]) -> bool:
     return len(found) >= MAX_VIOLATIONS or any(one.field == "events" for one in found)
 
 
-def _traceparent(context: Context) -> str:
+def call_traceparent(context: Context) -> str:
     """Return the one of the call, empty if it has none or a malformed one."""
     value = dict(context.invocation_metadata() or ()).get("traceparent", "")
     return value if isinstance(value, str) and TRACEPARENT(value) is None else ""

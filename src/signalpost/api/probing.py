@@ -10,6 +10,7 @@ from signalpost.api.convert_events import event_draft
 from signalpost.api.examples import example
 from signalpost.api.rendering import struct_from
 from signalpost.delivery.probe import Prober
+from signalpost.domain.catalogue import RESERVED
 from signalpost.domain.errors import Reason, RequestInvalid, Violation
 from signalpost.domain.event import Event
 from signalpost.domain.event_type import EventType
@@ -38,10 +39,13 @@ class Rehearsal:
         self._clock = clock
 
     async def run(
-        self, request: TestSubscriptionRequest, subscription: Subscription
+        self, request: TestSubscriptionRequest, subscription: Subscription, *, traceparent: str
     ) -> TestSubscriptionResponse:
-        """Send what a checked request asks for. Raises RequestInvalid."""
-        event = self._event(request, subscription)
+        """Send what a checked request asks for. Raises RequestInvalid.
+
+        `traceparent` holds for an event that has none.
+        """
+        event = self._event(request, subscription, traceparent=traceparent)
         probe = await self._prober.probe(subscription, event)
         own = {name.lower() for name in subscription.headers}
         return TestSubscriptionResponse(
@@ -52,18 +56,26 @@ class Rehearsal:
             request_body=probe.body.decode(),
         )
 
-    def _event(self, request: TestSubscriptionRequest, subscription: Subscription) -> Event:
+    def _event(
+        self, request: TestSubscriptionRequest, subscription: Subscription, *, traceparent: str
+    ) -> Event:
+        found: list[Violation] = []
         match request.WhichOneof("test"):
             case "event":
-                path, message = "event.", request.event
+                message = request.event
+                found += _foreign(message, subscription)
             case "event_type_name":
-                path, message = "event_type_name", self._example(request.event_type_name)
+                message = self._example(request.event_type_name)
             case _:
-                path, message = "", _greeting(subscription)
+                message = _greeting(subscription)
         try:
-            return self._publisher.rehearse(event_draft(message, traceparent=""))
+            event = self._publisher.rehearse(event_draft(message, traceparent=traceparent))
         except RequestInvalid as refusal:
-            raise RequestInvalid(list(_below(path, refusal))) from None
+            own = request.HasField("event")
+            raise RequestInvalid([*found, *_seen_from(refusal, own_event=own)]) from None
+        if found:
+            raise RequestInvalid(found)
+        return event
 
     def _example(self, event_type: str) -> EventMessage:
         found = example(event_type, now=self._clock.now())
@@ -77,6 +89,19 @@ class Rehearsal:
                 [Violation("event_type_name", Reason.EVENT_TYPE_UNKNOWN, description, metadata)]
             )
         return _example_of(registered)
+
+
+def _foreign(message: EventMessage, subscription: Subscription) -> Iterator[Violation]:
+    """Say why a caller's event is none that a publisher could send to a subscription."""
+    member = message.WhichOneof("payload") or ""
+    event_type = member.replace("_", ".", 1)
+    if event_type in RESERVED:
+        description = "only this service publishes events of this type"
+        metadata = {"eventType": event_type}
+        yield Violation(f"event.{member}", Reason.EVENT_TYPE_RESERVED, description, metadata)
+    if message.tenant_id not in {"", subscription.tenant_id}:
+        description = "must be empty or that of the subscription"
+        yield Violation("event.tenant_id", Reason.FIELD_INVALID, description)
 
 
 def _greeting(subscription: Subscription) -> EventMessage:
@@ -97,6 +122,8 @@ def _example_of(event_type: EventType) -> EventMessage:
     return EventMessage(resource=resource, custom=Custom(name=event_type.name, data=data))
 
 
-def _below(path: str, refusal: RequestInvalid) -> Iterator[Violation]:
+def _seen_from(refusal: RequestInvalid, *, own_event: bool) -> Iterator[Violation]:
+    """Name what the caller sent: an event, or only the type whose example is at fault."""
     for violation in refusal.violations:
-        yield replace(violation, field=f"{path}{violation.field}")
+        field = f"event.{violation.field}" if own_event else "event_type_name"
+        yield replace(violation, field=field.removesuffix("."))

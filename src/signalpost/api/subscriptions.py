@@ -17,6 +17,7 @@ from signalpost.api.convert_subscriptions import (
     subscription_message,
 )
 from signalpost.api.convert_times import span
+from signalpost.api.events import call_traceparent
 from signalpost.api.masks import chosen, merged
 from signalpost.api.paging import Pager, fitting
 from signalpost.api.probing import Rehearsal
@@ -211,14 +212,15 @@ class SubscriptionServicer:
         )
 
     async def TestSubscription(
-        self, request: TestSubscriptionRequest, _: Context
+        self, request: TestSubscriptionRequest, context: Context
     ) -> TestSubscriptionResponse:
         """Send one event now, and tell how that went."""
         demand(request)
         subscription = await self._subscriptions.get(
             TenantId(request.tenant_id), SubscriptionId(request.subscription_id)
         )
-        return await self._rehearsal.run(request, subscription)
+        traceparent = call_traceparent(context)
+        return await self._rehearsal.run(request, subscription, traceparent=traceparent)
 
     def _violations(self, request: CreateSubscriptionRequest) -> list[Violation]:
         """Say everything that is wrong, also beyond the shape, before anything is converted."""

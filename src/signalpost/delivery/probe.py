@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
 
 from signalpost.delivery.request import build_request
 from signalpost.domain.delivery import Attempt, Trigger
 from signalpost.domain.event import Event
+from signalpost.domain.outcome import AttemptResult
 from signalpost.domain.subscription import Subscription
-from signalpost.ports import Clock, Sender
+from signalpost.ports import Clock, Sender, WebhookRequest
+
+_logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """How a test went, and what was sent; `headers` hold the customer's values."""
+    """How a test went, and what was sent: all `headers`, with the customer's values."""
 
     attempt: Attempt
     headers: Mapping[str, str] = field(repr=False)
@@ -41,5 +47,32 @@ class Prober:
             user_agent=self._user_agent,
         )
         result = await self._sender.send(request)
+        _log(subscription, event, result)
         attempt = Attempt(number=1, trigger=Trigger.MANUAL, start_time=start, result=result)
-        return Probe(attempt=attempt, headers=request.headers, body=request.body)
+        return Probe(attempt=attempt, headers=_headers(request), body=request.body)
+
+
+def _headers(request: WebhookRequest) -> dict[str, str]:
+    """Return them with the two that are only added on the way out."""
+    return {
+        "host": urlsplit(request.endpoint_uri).netloc,
+        **request.headers,
+        "content-length": str(len(request.body)),
+    }
+
+
+def _log(subscription: Subscription, event: Event, result: AttemptResult) -> None:
+    _logger.info(
+        "subscription tested",
+        extra={
+            "tenant_id": subscription.tenant_id,
+            "subscription_id": subscription.subscription_id,
+            "event_id": event.event_id,
+            "event_type": event.event_type,
+            "outcome": result.outcome.name,
+            "status_code": result.status_code,
+            "error_code": result.error_code,
+            "latency_ms": round(result.latency.total_seconds() * 1000, 1),
+            "traceparent": event.traceparent,
+        },
+    )

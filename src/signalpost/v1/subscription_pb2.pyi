@@ -225,7 +225,8 @@ class Subscription(_message.Message):
     @_builtins.property
     def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___SigningKey]:
         """Output only. Keys that sign deliveries, the newest first. Secrets are only
-        shown when they are made.
+        shown when they are made. A key whose `expire_time` is past no longer signs,
+        and is gone with the next rotation.
         """
 
     @_builtins.property

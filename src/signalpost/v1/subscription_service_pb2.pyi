@@ -232,8 +232,14 @@ class UpdateSubscriptionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Optional. Fields to change. The fields that are set, if empty; all, if
-        "*".
+        """Optional. Fields to change, each as it is in `subscription`: one that is
+        unset there gets its default. The fields that are set, if empty, each of
+        them as a whole; all, if "*", which must then stand alone.
+
+        A path may lead into `filter`, `retry_policy` and `rate_limits`, such as
+        "retry_policy.max_attempts". Maps, lists, times and durations change as a
+        whole. Output only fields, `etag` and what finds the subscription are left
+        alone, whether or not a path names them.
         """
 
     def __init__(
@@ -523,7 +529,9 @@ class TestSubscriptionRequest(_message.Message):
     """The example of the event type of this wire name."""
     @_builtins.property
     def event(self) -> _event_pb2.Event:
-        """This event, checked like one that is published."""
+        """This event, checked like one that is published. Its tenant is that of the
+        subscription, if empty, and must be the same otherwise.
+        """
 
     def __init__(
         self,

@@ -113,7 +113,8 @@ class SubscriptionServiceServicer:
 
     def UpdateSubscription(self, request, context):
         """Changes a subscription. Changes hold from the next attempt on; deliveries
-        that are queued stay, whatever a new filter chooses.
+        that are queued stay, whatever a new filter chooses. An update to what it is
+        already keeps the `etag`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,8 @@ class SubscriptionServiceStub:
     """Lists subscriptions by ID."""
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]
     """Changes a subscription. Changes hold from the next attempt on; deliveries
-    that are queued stay, whatever a new filter chooses.
+    that are queued stay, whatever a new filter chooses. An update to what it is
+    already keeps the `etag`.
     """
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.DeleteSubscriptionRequest, _subscription_service_pb2.DeleteSubscriptionResponse]
     """Deletes a subscription and cancels its pending deliveries."""
@@ -86,7 +87,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Lists subscriptions by ID."""
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
     """Changes a subscription. Changes hold from the next attempt on; deliveries
-    that are queued stay, whatever a new filter chooses.
+    that are queued stay, whatever a new filter chooses. An update to what it is
+    already keeps the `etag`.
     """
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.DeleteSubscriptionRequest, _subscription_service_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
     """Deletes a subscription and cancels its pending deliveries."""
@@ -147,7 +149,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.UpdateSubscriptionResponse, _abc.Awaitable[_subscription_service_pb2.UpdateSubscriptionResponse]]:
         """Changes a subscription. Changes hold from the next attempt on; deliveries
-        that are queued stay, whatever a new filter chooses.
+        that are queued stay, whatever a new filter chooses. An update to what it is
+        already keeps the `etag`.
         """
 
     @_abc_1.abstractmethod
