@@ -7,8 +7,10 @@ from typing import Any
 import grpc
 import pytest
 
+from signalpost.domain.catalogue import RESOURCE_TYPES
 from signalpost.v1.delivery_service_pb2 import ListDeliveriesRequest
 from signalpost.v1.event_service_pb2 import ListEventsRequest
+from signalpost.v1.event_type_service_pb2 import EventType, ListEventTypesRequest
 from signalpost.v1.subscription_pb2 import Subscription
 from signalpost.v1.subscription_service_pb2 import ListSubscriptionsRequest
 from tests.api.service import Service, event, failure_of
@@ -29,6 +31,11 @@ async def insert_subscriptions(service: Service, first: int, last: int) -> None:
         await service.subscribe(subscription_id=f"{'amz'[number % 3]}-{number}")
 
 
+async def insert_event_types(service: Service, first: int, last: int) -> None:
+    for number in range(first, last):
+        await service.register(f"{'anz'[number % 3]}.n{number}")
+
+
 async def insert_deliveries(service: Service, first: int, last: int) -> None:
     if not first:
         await service.subscribe(subscription_id="s")
@@ -37,6 +44,10 @@ async def insert_deliveries(service: Service, first: int, last: int) -> None:
 
 def list_events(service: Service, request: Any) -> Any:
     return service.events.ListEvents(request)
+
+
+def list_event_types(service: Service, request: Any) -> Any:
+    return service.event_types.ListEventTypes(request)
 
 
 def list_subscriptions(service: Service, request: Any) -> Any:
@@ -49,6 +60,13 @@ def list_deliveries(service: Service, request: Any) -> Any:
 
 LISTS = [
     pytest.param(ListEventsRequest, list_events, "events", insert_events, id="events"),
+    pytest.param(
+        ListEventTypesRequest,
+        list_event_types,
+        "event_types",
+        insert_event_types,
+        id="event types",
+    ),
     pytest.param(
         ListSubscriptionsRequest,
         list_subscriptions,
@@ -66,6 +84,8 @@ every_list = pytest.mark.parametrize(("kind", "fetch", "items", "insert"), LISTS
 def name(item: Any) -> str:
     if isinstance(item, Subscription):
         return item.subscription_id
+    if isinstance(item, EventType):
+        return item.name
     return str(getattr(item, "delivery_id", None) or item.event_id)
 
 
@@ -75,7 +95,7 @@ async def test_a_list_read_while_much_is_inserted_misses_and_repeats_nothing(
 ) -> None:
     await insert(service, 0, ITEMS)
     old = {name(one) for one in getattr(await fetch(service, kind(page_size=1000)), items)}
-    assert len(old) == ITEMS
+    assert len(old) == ITEMS + (len(RESOURCE_TYPES) if kind is ListEventTypesRequest else 0)
     request, seen, inserted = kind(page_size=7), [], ITEMS
     while True:
         page = await fetch(service, request)
@@ -103,8 +123,9 @@ async def test_a_token_that_was_not_given_out_for_a_list_is_refused(
     tokens = [base64.urlsafe_b64encode(one).decode().rstrip("=") for one in forged]
     for wrong in (*tokens, "nonsense", "é", "A" * 4096):
         await refused(fetch(service, kind(page_token=wrong)))
-    for tenant_id in ("other", "-"):
-        await refused(fetch(service, kind(page_token=token, tenant_id=tenant_id)))
+    if kind is not ListEventTypesRequest:
+        for tenant_id in ("other", "-"):
+            await refused(fetch(service, kind(page_token=token, tenant_id=tenant_id)))
     if kind is not ListEventsRequest:
         await refused(list_events(service, ListEventsRequest(page_token=token)))
     if kind is not ListDeliveriesRequest:

@@ -50,25 +50,34 @@ class EventType(_message.Message):
     resource_type: _builtins.str
     """Optional. `resource.type` of events that leave it empty."""
     description: _builtins.str
-    """Optional. One sentence for people."""
+    """Optional. One sentence for people, at most 1024 characters."""
     deprecated: _builtins.bool
-    """Optional. Says that publishers should stop using it."""
+    """Optional. Says that publishers should stop using it. Its events are still
+    taken, with a warning in the log of the server now and then.
+    """
     builtin: _builtins.bool
     """Output only. Whether it belongs to this contract."""
     etag: _builtins.str
-    """Changes with every change. If sent with an update or a deletion, that
-    fails with `ABORTED` unless it is the current one.
+    """Changes with every change; empty for a built-in type. If sent with an
+    update or a deletion, that fails with `ABORTED` unless it is the current
+    one.
     """
     @_builtins.property
     def schema(self) -> _struct_pb2.Struct:
         """Optional. JSON Schema (2020-12) that the payload must satisfy; none, if
-        unset. At most 64 KiB and 32 levels, with `$ref` only to places within it.
+        unset. At most 64 KiB and 32 levels.
+
+        It stands alone: references lead to places within it ("#/$defs/name"),
+        `$id` is refused and `$schema` may only name 2020-12. Nothing is ever
+        fetched. `pattern` takes linear time, so it has no look-around and no
+        back-references. `format` describes and is not checked. A schema is refused
+        if more than 10000 schemas may apply on the way to one value.
         """
 
     @_builtins.property
     def example(self) -> _struct_pb2.Struct:
-        """Optional. An example of the payload, sent by `TestSubscription`. It must
-        satisfy the schema.
+        """Optional. An example of the payload, sent by `TestSubscription`, at most
+        64 KiB. It must satisfy the schema.
         """
 
     @_builtins.property
@@ -273,7 +282,8 @@ class UpdateEventTypeRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Optional. Fields to change. The fields that are set, if empty; all, if
-        "*".
+        "*". A path that is none is refused; the name and output only fields are
+        ignored.
         """
 
     def __init__(

@@ -92,14 +92,17 @@ class EventTypeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateEventType(self, request, context):
-        """Changes a registered event type. Events that are stored stay as they are.
+        """Changes a registered event type, for events that are published from then
+        on. Events that are stored stay as they are. A built-in type is refused
+        (`EVENT_TYPE_BUILTIN`), as it is by `DeleteEventType`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteEventType(self, request, context):
-        """Deletes a registered event type. Events stored under it stay.
+        """Deletes a registered event type. Events stored under it stay, and are
+        delivered; filters that name it stay, too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

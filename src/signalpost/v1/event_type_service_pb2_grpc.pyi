@@ -43,9 +43,14 @@ class EventTypeServiceStub:
     ListEventTypes: _grpc.UnaryUnaryMultiCallable[_event_type_service_pb2.ListEventTypesRequest, _event_type_service_pb2.ListEventTypesResponse]
     """Lists event types by name."""
     UpdateEventType: _grpc.UnaryUnaryMultiCallable[_event_type_service_pb2.UpdateEventTypeRequest, _event_type_service_pb2.UpdateEventTypeResponse]
-    """Changes a registered event type. Events that are stored stay as they are."""
+    """Changes a registered event type, for events that are published from then
+    on. Events that are stored stay as they are. A built-in type is refused
+    (`EVENT_TYPE_BUILTIN`), as it is by `DeleteEventType`.
+    """
     DeleteEventType: _grpc.UnaryUnaryMultiCallable[_event_type_service_pb2.DeleteEventTypeRequest, _event_type_service_pb2.DeleteEventTypeResponse]
-    """Deletes a registered event type. Events stored under it stay."""
+    """Deletes a registered event type. Events stored under it stay, and are
+    delivered; filters that name it stay, too.
+    """
 
 @_typing.type_check_only
 class EventTypeServiceAsyncStub(EventTypeServiceStub):
@@ -62,9 +67,14 @@ class EventTypeServiceAsyncStub(EventTypeServiceStub):
     ListEventTypes: _aio.UnaryUnaryMultiCallable[_event_type_service_pb2.ListEventTypesRequest, _event_type_service_pb2.ListEventTypesResponse]  # type: ignore[assignment]
     """Lists event types by name."""
     UpdateEventType: _aio.UnaryUnaryMultiCallable[_event_type_service_pb2.UpdateEventTypeRequest, _event_type_service_pb2.UpdateEventTypeResponse]  # type: ignore[assignment]
-    """Changes a registered event type. Events that are stored stay as they are."""
+    """Changes a registered event type, for events that are published from then
+    on. Events that are stored stay as they are. A built-in type is refused
+    (`EVENT_TYPE_BUILTIN`), as it is by `DeleteEventType`.
+    """
     DeleteEventType: _aio.UnaryUnaryMultiCallable[_event_type_service_pb2.DeleteEventTypeRequest, _event_type_service_pb2.DeleteEventTypeResponse]  # type: ignore[assignment]
-    """Deletes a registered event type. Events stored under it stay."""
+    """Deletes a registered event type. Events stored under it stay, and are
+    delivered; filters that name it stay, too.
+    """
 
 class EventTypeServiceServicer(metaclass=_abc_1.ABCMeta):
     """The catalogue of event types: those of this contract, which cannot be
@@ -102,7 +112,10 @@ class EventTypeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_type_service_pb2.UpdateEventTypeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_type_service_pb2.UpdateEventTypeResponse, _abc.Awaitable[_event_type_service_pb2.UpdateEventTypeResponse]]:
-        """Changes a registered event type. Events that are stored stay as they are."""
+        """Changes a registered event type, for events that are published from then
+        on. Events that are stored stay as they are. A built-in type is refused
+        (`EVENT_TYPE_BUILTIN`), as it is by `DeleteEventType`.
+        """
 
     @_abc_1.abstractmethod
     def DeleteEventType(
@@ -110,6 +123,8 @@ class EventTypeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_type_service_pb2.DeleteEventTypeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_type_service_pb2.DeleteEventTypeResponse, _abc.Awaitable[_event_type_service_pb2.DeleteEventTypeResponse]]:
-        """Deletes a registered event type. Events stored under it stay."""
+        """Deletes a registered event type. Events stored under it stay, and are
+        delivered; filters that name it stay, too.
+        """
 
 def add_EventTypeServiceServicer_to_server(servicer: EventTypeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
