@@ -40,11 +40,10 @@ class Program:
 
     command: tuple[str, ...]
 
-    async def run(self, *arguments: str) -> dict[str, Any]:
-        """Return what it reads, which it prints as JSON."""
+    async def run(self, address: str, *, event_id: str = "evt-1", others: int = 1) -> Any:
+        """Publish an event, and others that are refused; return what it reads of both."""
         process = await asyncio.create_subprocess_exec(
-            *self.command,
-            *arguments,
+            *(*self.command, address, event_id, str(others)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -57,18 +56,26 @@ class Program:
                 process.kill()
                 await process.wait()
         assert process.returncode == 0, errors.decode()
-        return dict(json.loads(output))
+        return json.loads(output)
+
+
+def build_once(folder: Path) -> None:
+    """Build the programs, unless another process with this folder did."""
+    with (folder / "programs-are-built").open("a") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        if os.fstat(mark.fileno()).st_size == 0:
+            made = make("clients")
+            assert made.returncode == 0, made.stdout
+            mark.write("yes\n")
 
 
 @pytest.fixture(scope="session")
-def programs(require: Require) -> dict[str, Program]:
+def programs(require: Require, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Program]:
     """The program of each language, built once however many processes run the tests."""
     toolchains = make("check-toolchains")
     require(toolchains.returncode == 0, toolchains.stdout.strip())
-    with (ROOT / "proto/buf.gen.yaml").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        built = make("clients")
-    assert built.returncode == 0, built.stdout
+    own = tmp_path_factory.getbasetemp()
+    build_once(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
     java = LANGUAGES / "java/target"
     classes = f"{java / 'classes'}{os.pathsep}{(java / 'classpath').read_text()}"
     typescript = LANGUAGES / "typescript/build/tests/languages/typescript/publish.js"

@@ -1,5 +1,8 @@
 // Command languages publishes an event, reads the webhook that it becomes, and
-// reads why another event is refused. It prints what it read as one line of JSON.
+// reads why others are refused. It prints what it read as one line of JSON.
+//
+// Its arguments are the address of the server, the ID of the event and how many
+// others to publish.
 package main
 
 import (
@@ -8,6 +11,8 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,7 +42,11 @@ func main() {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	report, err := run(ctx, pb.NewEventServiceClient(conn), os.Args[2])
+	others, err := strconv.Atoi(os.Args[3])
+	if err != nil {
+		log.Fatal(err)
+	}
+	report, err := run(ctx, pb.NewEventServiceClient(conn), os.Args[2], others)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -46,7 +55,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, events pb.EventServiceClient, eventID string) (*report, error) {
+func run(ctx context.Context, events pb.EventServiceClient, eventID string, others int) (*report, error) {
 	connected := &pb.Event{
 		EventId:  eventID,
 		Resource: &pb.Resource{Id: "acc_42"},
@@ -68,11 +77,11 @@ func run(ctx context.Context, events pb.EventServiceClient, eventID string) (*re
 	if err != nil {
 		return nil, err
 	}
-	refused := &pb.Event{
+	refused := slices.Repeat([]*pb.Event{{
 		Resource: &pb.Resource{},
 		Payload:  &pb.Event_AccountConnected{AccountConnected: &pb.AccountConnected{}},
-	}
-	_, err = events.Publish(ctx, &pb.PublishRequest{Events: []*pb.Event{refused}})
+	}}, others)
+	_, err = events.Publish(ctx, &pb.PublishRequest{Events: refused})
 	report := &report{
 		Outcome:     published.Results[0].Outcome.String(),
 		Integration: payload.Integration,

@@ -1,5 +1,8 @@
-// Publishes an event, reads the webhook that it becomes, and reads why another
-// event is refused. Prints what it read as one line of JSON.
+// Publishes an event, reads the webhook that it becomes, and reads why others are
+// refused. Prints what it read as one line of JSON.
+//
+// Its arguments are the address of the server, the ID of the event and how many
+// others to publish.
 import { create, fromJson, fromJsonString } from "@bufbuild/protobuf";
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
@@ -9,7 +12,7 @@ import {
   ErrorInfoSchema,
 } from "../../../gen/typescript/google/rpc/error_details_pb.js";
 import { ErrorReason } from "../../../gen/typescript/signalpost/v1/errors_pb.js";
-import { EventSchema } from "../../../gen/typescript/signalpost/v1/event_pb.js";
+import { type Event, EventSchema } from "../../../gen/typescript/signalpost/v1/event_pb.js";
 import {
   EventService,
   PublishResult_Outcome,
@@ -30,11 +33,13 @@ function readWebhook(text: string): AccountConnected {
   return payload.value;
 }
 
-async function refusal(events: Client<typeof EventService>) {
+async function refusal(events: Client<typeof EventService>, others: number) {
+  const refused = create(EventSchema, {
+    resource: {},
+    payload: { case: "accountConnected", value: {} },
+  });
   try {
-    await events.publish({
-      events: [{ resource: {}, payload: { case: "accountConnected", value: {} } }],
-    });
+    await events.publish({ events: Array<Event>(others).fill(refused) });
   } catch (error) {
     const failure = ConnectError.from(error);
     const [info] = failure.findDetails(ErrorInfoSchema);
@@ -51,7 +56,7 @@ async function refusal(events: Client<typeof EventService>) {
   throw new Error("not refused");
 }
 
-const [address, eventId] = process.argv.slice(2);
+const [address, eventId, others] = process.argv.slice(2);
 const transport = createGrpcTransport({ baseUrl: `http://${address}`, defaultTimeoutMs: 30_000 });
 const events = createClient(EventService, transport);
 const connected = create(EventSchema, {
@@ -72,6 +77,6 @@ console.log(
   JSON.stringify({
     outcome: PublishResult_Outcome[published!.outcome],
     integration: readWebhook(checked!.webhookBody).integration,
-    ...(await refusal(events)),
+    ...(await refusal(events, Number(others))),
   }),
 );

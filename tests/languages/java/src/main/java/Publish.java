@@ -7,6 +7,7 @@ import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
@@ -21,8 +22,11 @@ import signalpost.v1.Resource;
 import signalpost.v1.WebhookBody;
 
 /**
- * Publishes an event, reads the webhook that it becomes, and reads why another event is refused.
- * Prints what it read as one line of JSON.
+ * Publishes an event, reads the webhook that it becomes, and reads why others are refused. Prints
+ * what it read as one line of JSON.
+ *
+ * <p>Its arguments are the address of the server, the ID of the event and how many others to
+ * publish.
  */
 final class Publish {
   private static final JsonFormat.Parser LENIENT = JsonFormat.parser().ignoringUnknownFields();
@@ -35,13 +39,15 @@ final class Publish {
     try {
       var events =
           EventServiceGrpc.newBlockingStub(channel).withDeadlineAfter(30, TimeUnit.SECONDS);
-      System.out.println(new Gson().toJson(run(events, arguments[1])));
+      var report = run(events, arguments[1], Integer.parseInt(arguments[2]));
+      System.out.println(new Gson().toJson(report));
     } finally {
       channel.shutdownNow().awaitTermination(10, TimeUnit.SECONDS);
     }
   }
 
-  private static Map<String, Object> run(EventServiceBlockingStub events, String eventId)
+  private static Map<String, Object> run(
+      EventServiceBlockingStub events, String eventId, int others)
       throws InvalidProtocolBufferException {
     var connected =
         Event.newBuilder()
@@ -58,7 +64,7 @@ final class Publish {
     var report = new LinkedHashMap<String, Object>();
     report.put("outcome", published.getResults(0).getOutcome().name());
     report.put("integration", readWebhook(checked.getResults(0).getWebhookBody()).getIntegration());
-    report.putAll(refusal(events));
+    report.putAll(refusal(events, others));
     return report;
   }
 
@@ -73,14 +79,16 @@ final class Publish {
     return event.getAccountConnected();
   }
 
-  private static Map<String, Object> refusal(EventServiceBlockingStub events)
+  private static Map<String, Object> refusal(EventServiceBlockingStub events, int others)
       throws InvalidProtocolBufferException {
     var refused =
         Event.newBuilder()
             .setResource(Resource.getDefaultInstance())
-            .setAccountConnected(AccountConnected.getDefaultInstance());
+            .setAccountConnected(AccountConnected.getDefaultInstance())
+            .build();
     try {
-      events.publish(PublishRequest.newBuilder().addEvents(refused).build());
+      var request = PublishRequest.newBuilder().addAllEvents(Collections.nCopies(others, refused));
+      events.publish(request.build());
     } catch (StatusRuntimeException failure) {
       return explain(failure);
     }
