@@ -195,9 +195,7 @@ async def _load_catalogue(store: Store) -> Catalogue:
     try:
         await catalogue.load()
     except SchemaInvalid as error:
-        raise StartFailed(
-            f"the schema of a registered event type cannot be used: {error}"
-        ) from None
+        raise StartFailed(str(error)) from None
     return catalogue
 
 

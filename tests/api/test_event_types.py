@@ -11,7 +11,9 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from signalpost.domain.catalogue import RESOURCE_TYPES
+from signalpost.domain.event_type import EventType as StoredType
 from signalpost.ports import PageRequest
+from signalpost.publishing.schemas import SchemaInvalid
 from signalpost.v1.event_type_service_pb2 import (
     CreateEventTypeRequest,
     DeleteEventTypeRequest,
@@ -379,6 +381,15 @@ async def test_event_types_outlive_the_server(tmp_path: Path) -> None:
         made = await create(service, **full())
     async with running(tmp_path) as service:
         assert await get(service) == made
+
+
+async def test_schema_that_cannot_be_used_any_more_is_told_at_the_start(tmp_path: Path) -> None:
+    async with running(tmp_path) as service:
+        stored = StoredType(name=NAME, schema=b'{"type":"x"}', create_time=START, update_time=START)
+        await service.store.create_event_type(stored)
+    with pytest.raises(SchemaInvalid, match=f'event type "{NAME}" has a schema .*: at #/type'):
+        async with running(tmp_path):
+            raise AssertionError("it serves")
 
 
 async def test_call_that_was_cancelled_leaves_the_catalogue_as_storage_has_it(

@@ -14,7 +14,7 @@ from typing import Final
 from signalpost.domain.errors import NotFound
 from signalpost.domain.event_type import EventType
 from signalpost.ports import EventTypeStore, Page, PageRequest
-from signalpost.publishing.schemas import Problem, Schema
+from signalpost.publishing.schemas import Problem, Schema, SchemaInvalid
 
 _LOAD_SIZE: Final = 500
 _OVERHEAD_BYTES: Final = 256
@@ -34,15 +34,22 @@ class Catalogue:
         self._entries = {name: _Entry(event_type) for name, event_type in builtins.items()}
 
     async def load(self) -> None:
-        """Read all registered types. Raises SchemaInvalid, StorageUnavailable."""
+        """Read all registered types. Raises SchemaInvalid, with a name, and StorageUnavailable."""
         page = PageRequest(size=_LOAD_SIZE)
         while True:
             found = await self._store.list_event_types(page)
             for event_type in found.items:
-                self._enter(event_type)
+                self._load(event_type)
             if found.next_after is None:
                 return
             page = PageRequest(size=_LOAD_SIZE, after=found.next_after)
+
+    def _load(self, event_type: EventType) -> None:
+        try:
+            self._enter(event_type)
+        except SchemaInvalid as error:
+            problem = f'event type "{event_type.name}" has a schema that cannot be used: {error}'
+            raise SchemaInvalid(problem) from None
 
     async def refresh(self, name: str) -> None:
         """Read a registered type anew. Raises StorageUnavailable."""

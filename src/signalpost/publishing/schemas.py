@@ -16,13 +16,30 @@ import orjson
 from jsonschema_rs import Draft202012Validator, ReferencingError, RegexOptions, ValidationError
 
 from signalpost.domain.event_type import MAX_SCHEMA_BYTES
-from signalpost.publishing.schema_effort import MAX_EFFORT, EndlessSchema, effort
+from signalpost.publishing.schema_effort import (
+    MAX_EFFORT,
+    Effort,
+    Entangled,
+    count_values,
+    effort,
+)
 
 MOST_PROBLEMS: Final = 20
 """A payload this wrong is not looked at any further."""
 
+MOST_WORK: Final = 20_000_000
+"""Values of a payload times schemas that may apply to one: this takes about a second."""
+
+_MOST_WORK_FOR_PLACES: Final = 50_000
+"""The same where every problem is described: that takes a thousand times as long."""
+
+_DESCRIPTION_AT_ONCE: Final = 10
+"""Choices that a description repeats before it takes longer for them."""
+
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _PATTERN_BYTES: Final = 1024 * 1024
+_PATTERN_CACHE_BYTES: Final = 4 * 1024 * 1024
+"""With less, a large pattern soon runs without its cache, hundreds of times as slow."""
 _KEY_LENGTH: Final = 40
 
 
@@ -43,6 +60,7 @@ class Schema:
     """A compiled schema."""
 
     validator: Draft202012Validator
+    effort: Effort
 
     @classmethod
     def compile(cls, text: bytes) -> Self:
@@ -53,7 +71,7 @@ class Schema:
         for problem in _foreign(schema, "#"):
             raise SchemaInvalid(problem)
         # First, for the compiler follows references, too, and without a limit.
-        _demand_ease(schema)
+        needed = _bounded_effort(schema)
         try:
             validator = _validator(schema)
         except ValidationError as error:
@@ -61,15 +79,26 @@ class Schema:
             raise SchemaInvalid(f"at #{where}: {error.message}") from None
         except (ReferencingError, ValueError) as error:
             raise SchemaInvalid(str(error)) from None
-        return cls(validator)
+        return cls(validator, needed)
 
     def problems(self, payload: bytes) -> Iterator[Problem]:
-        """Say what is wrong with a payload, canonical JSON; no more than MOST_PROBLEMS."""
+        """Say what is wrong with a payload, canonical JSON; no more than MOST_PROBLEMS.
+
+        Of a large payload only that it is wrong, for the validator looks for all problems
+        before it tells the first one.
+        """
         value = orjson.loads(payload)
-        if self.validator.is_valid(value):
+        values = count_values(value)
+        work = values * self.effort.schemas
+        if work > MOST_WORK:
+            yield Problem("", f"has {values} values, too many for a schema that is so complex")
+        elif self.validator.is_valid(value):
             return
-        for error in islice(self.validator.iter_errors(value), MOST_PROBLEMS):
-            yield Problem(_path(error.instance_path), error.message)
+        elif work * (1 + self.effort.widest // _DESCRIPTION_AT_ONCE) > _MOST_WORK_FOR_PLACES:
+            yield Problem("", "does not satisfy the schema; it is too large to say where")
+        else:
+            for error in islice(self.validator.iter_errors(value), MOST_PROBLEMS):
+                yield Problem(_path(error.instance_path), error.message)
 
 
 def _validator(schema: dict[str, object]) -> Draft202012Validator:
@@ -77,7 +106,9 @@ def _validator(schema: dict[str, object]) -> Draft202012Validator:
         schema,
         validate_formats=False,
         retriever=_refuse,
-        pattern_options=RegexOptions(size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES),
+        pattern_options=RegexOptions(
+            size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_CACHE_BYTES
+        ),
         # What a payload holds does not belong into messages, which end in logs.
         mask="the value",
     )
@@ -111,15 +142,14 @@ def _keyword_problem(key: str, value: str) -> str | None:
     return None
 
 
-def _demand_ease(schema: dict[str, object]) -> None:
+def _bounded_effort(schema: dict[str, object]) -> Effort:
     try:
         needed = effort(schema)
-    except EndlessSchema:
-        raise SchemaInvalid("refers to itself without an end") from None
-    except RecursionError:
-        raise SchemaInvalid("refers from place to place too many times") from None
-    if needed > MAX_EFFORT:
+    except Entangled as error:
+        raise SchemaInvalid(str(error)) from None
+    if needed.schemas > MAX_EFFORT:
         raise SchemaInvalid(f"may apply more than {MAX_EFFORT} schemas to one value")
+    return needed
 
 
 def _path(parts: Sequence[str | int]) -> str:

@@ -71,7 +71,8 @@ class EventType(_message.Message):
         `$id` is refused and `$schema` may only name 2020-12. Nothing is ever
         fetched. `pattern` takes linear time, so it has no look-around and no
         back-references. `format` describes and is not checked. A schema is refused
-        if more than 10000 schemas may apply on the way to one value.
+        if more than 10000 schemas may apply on the way to one value, and a payload
+        if its values times those schemas are more than 20 million.
         """
 
     @_builtins.property
