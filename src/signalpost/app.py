@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import secrets
 import signal
@@ -44,6 +45,8 @@ from signalpost.subscriptions.endpoints import EndpointRules
 from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar
+from signalpost.telemetry import export
+from signalpost.telemetry.tracing import UNTRACED, Tracing
 
 GRACE: Final = timedelta(seconds=20)
 """How long attempts under way may take to end when the service stops."""
@@ -129,6 +132,7 @@ class _Parts:
 async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     """Build everything, bound but not serving yet; what must be closed is put on the stack."""
     clock = SystemClock()
+    tracing = _begin_tracing(stack)
     store = await _open_store(settings)
     stack.push_async_callback(store.aclose)
     policy = EgressPolicy(allowed=settings.egress_allow, loopback=settings.dev)
@@ -136,17 +140,11 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     sender = _build_sender(settings, policy, own)
     stack.push_async_callback(sender.aclose)
     lanes = LaneHome()
-    attempter = Attempter(
-        targets=Targets(store),
-        sender=sender,
-        clock=clock,
-        jitter=lambda: random.uniform(JITTER_MIN, JITTER_MAX),  # noqa: S311 - it spreads load
-        user_agent=USER_AGENT,
-    )
+    attempter = _attempter(store, sender, clock=clock, tracing=tracing)
     worker = Worker(queue=store, lanes=lanes, attempter=attempter, clock=clock)
     rescuer = Rescuer(queue=store, subscriptions=store, lanes=lanes, clock=clock)
     await rescuer.start()
-    prober = Prober(sender, clock=clock, user_agent=USER_AGENT)
+    prober = Prober(sender, clock=clock, user_agent=USER_AGENT, tracing=tracing)
     services = _services(
         settings,
         store,
@@ -155,6 +153,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
         clock=clock,
         policy=policy,
         prober=prober,
+        tracing=tracing,
     )
     server = _bind(services, settings)
     health = _start_health(settings, store, worker)
@@ -174,6 +173,14 @@ async def _drain(parts: _Parts, working: asyncio.Task[None]) -> None:
     for task in late:
         _logger.error("storage did not take the last outcomes; they will be made again")
         task.cancel()
+
+
+def _begin_tracing(stack: AsyncExitStack) -> Tracing:
+    exporting = export.begin(os.environ)
+    if exporting is None:
+        return UNTRACED
+    stack.push_async_callback(exporting.aclose)
+    return Tracing(exporting.tracer)
 
 
 async def _open_store(settings: Settings) -> Store:
@@ -212,6 +219,19 @@ def _build_sender(settings: Settings, policy: EgressPolicy, own: set[Listener]) 
         raise StartFailed(f"--egress-ca (SIGNALPOST_EGRESS_CA): {problem}") from None
 
 
+def _attempter(
+    store: Store, sender: HttpSender, *, clock: SystemClock, tracing: Tracing
+) -> Attempter:
+    return Attempter(
+        targets=Targets(store),
+        sender=sender,
+        clock=clock,
+        jitter=lambda: random.uniform(JITTER_MIN, JITTER_MAX),  # noqa: S311 - it spreads load
+        user_agent=USER_AGENT,
+        tracing=tracing,
+    )
+
+
 def _services(
     settings: Settings,
     store: Store,
@@ -221,23 +241,24 @@ def _services(
     clock: SystemClock,
     policy: EgressPolicy,
     prober: Prober,
+    tracing: Tracing,
 ) -> Services:
-    def new_id() -> str:
-        return str(uuid_utils.uuid7())
-
     changer = Changer(store, clock=clock)
-    keys = KeyRing(changer, new_id=new_id, entropy=secrets.token_bytes)
+    keys = KeyRing(changer, new_id=_new_id, entropy=secrets.token_bytes)
+    endpoints = EndpointRules(policy=policy, dev=settings.dev)
     return Services(
-        publisher=Publisher(store, catalogue=catalogue, lanes=lanes, clock=clock, new_id=new_id),
+        publisher=Publisher(
+            store,
+            catalogue=catalogue,
+            lanes=lanes,
+            clock=clock,
+            new_id=_new_id,
+            tracing=tracing,
+        ),
         catalogue=catalogue,
         event_types=EventTypes(store, catalogue=catalogue, clock=clock),
         registrar=Registrar(
-            store,
-            lanes=lanes,
-            clock=clock,
-            new_id=new_id,
-            keys=keys,
-            endpoints=EndpointRules(policy=policy, dev=settings.dev),
+            store, lanes=lanes, clock=clock, new_id=_new_id, keys=keys, endpoints=endpoints
         ),
         keys=keys,
         lifecycle=Lifecycle(changer, lanes=lanes),
@@ -246,9 +267,14 @@ def _services(
         events=store,
         subscriptions=store,
         deliveries=store,
-        new_id=new_id,
+        new_id=_new_id,
         page_token_key=store.page_token_key,
+        tracing=tracing,
     )
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())
 
 
 def _bind(services: Services, settings: Settings) -> Server:

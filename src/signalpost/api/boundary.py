@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
@@ -23,6 +24,7 @@ from grpc_status import rpc_status
 
 from signalpost import failpoints
 from signalpost.api import status
+from signalpost.api.constraints import TRACEPARENT
 from signalpost.domain.errors import (
     Overloaded,
     Reason,
@@ -30,6 +32,8 @@ from signalpost.domain.errors import (
     SignalpostError,
     Violation,
 )
+from signalpost.telemetry import tracing
+from signalpost.telemetry.tracing import Tracing
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Largest request that is accepted; that of the transport is larger, so that we can say so."""
@@ -65,8 +69,9 @@ StreamMethod = Callable[[AsyncIterator[Any], Respond[Any], Context], Awaitable[N
 class Boundary:
     """Makes gRPC handlers of servicers."""
 
-    def __init__(self, *, new_id: Callable[[], str]) -> None:
+    def __init__(self, *, new_id: Callable[[], str], tracing: Tracing) -> None:
         self._new_id = new_id
+        self._tracing = tracing
         self._reading: set[asyncio.Timeout] = set()
         self._draining = False
 
@@ -146,20 +151,38 @@ class Boundary:
     async def _guard(
         self, call: Awaitable[_Answer], context: Context, descriptor: MethodDescriptor
     ) -> _Answer:
-        """Await the answer to a call; a failure ends the call with its status."""
-        try:
-            return await call
-        except SignalpostError as error:
-            failure = status.status_of(error)
-        except _TooLate as late:
-            failure = status.too_late(late.limit_seconds)
-        except Exception:
-            error_id = self._new_id()
-            fields = {"rpc": descriptor.full_name, "error_id": error_id}
-            _logger.exception("call failed", extra=fields)
-            failure = status.internal(error_id)
-        await context.abort_with_status(rpc_status.to_status(failure))
+        """Await the answer to a call, in a span; a failure ends the call with its status."""
+        traceparent = partial(_given_traceparent, context)
+        with self._tracing.rpc(descriptor.full_name, traceparent=traceparent) as span:
+            try:
+                return await call
+            except SignalpostError as error:
+                failure = status.status_of(error)
+            except _TooLate as late:
+                failure = status.too_late(late.limit_seconds)
+            except Exception:
+                error_id = self._new_id()
+                fields = {"rpc": descriptor.full_name, "error_id": error_id}
+                _logger.exception("call failed", extra=fields)
+                failure = status.internal(error_id)
+            end = rpc_status.to_status(failure)
+            tracing.rpc_failed(span, end.code.name)
+            await context.abort_with_status(end)
         raise AssertionError("a call that was aborted goes on")
+
+
+def call_traceparent(context: Context) -> str:
+    """Return the `traceparent` under which a call works; empty if it has none.
+
+    It is that of the call's span or, without one, that of its metadata.
+    """
+    return tracing.current(_given_traceparent(context))
+
+
+def _given_traceparent(context: Context) -> str:
+    """Return the one in the metadata, empty if there is none or a malformed one."""
+    value = dict(context.invocation_metadata() or ()).get("traceparent", "")
+    return value if isinstance(value, str) and TRACEPARENT(value) is None else ""
 
 
 class _TooLate(Exception):

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Final
 
 from signalpost.api import status
-from signalpost.api.boundary import Context, Respond
+from signalpost.api.boundary import Context, Respond, call_traceparent
 from signalpost.api.checks import check, demand
-from signalpost.api.constraints import TRACEPARENT
 from signalpost.api.convert_events import (
     event_draft,
     event_drafts,
@@ -104,12 +103,6 @@ class EventServicer:
 def _unreadable(found: Sequence[Violation]) -> bool:
     """Tell whether events were left unchecked, so that nothing more can be said of them."""
     return len(found) >= MAX_VIOLATIONS or any(one.field == "events" for one in found)
-
-
-def call_traceparent(context: Context) -> str:
-    """Return the one of the call, empty if it has none or a malformed one."""
-    value = dict(context.invocation_metadata() or ()).get("traceparent", "")
-    return value if isinstance(value, str) and TRACEPARENT(value) is None else ""
 
 
 def _items(

@@ -27,6 +27,7 @@ from signalpost.publishing.publish import Publisher
 from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar
+from signalpost.telemetry.tracing import UNTRACED, Tracing
 from signalpost.v1 import (
     delivery_service_pb2,
     event_service_pb2,
@@ -80,6 +81,7 @@ class Services:
     deliveries: DeliveryReader
     new_id: Callable[[], str]
     page_token_key: bytes = field(repr=False)
+    tracing: Tracing = UNTRACED
 
 
 class Server:
@@ -119,7 +121,7 @@ def build_server(services: Services, *, address: str, reflection: bool) -> Serve
     Call it in the event loop it is to run in. Raises AddressUnavailable.
     """
     server = grpc.aio.server(options=_OPTIONS)
-    boundary = Boundary(new_id=services.new_id)
+    boundary = Boundary(new_id=services.new_id, tracing=services.tracing)
     servicers = _servicers(services)
     for descriptor, servicer in servicers.items():
         server.add_generic_rpc_handlers((boundary.handlers(descriptor, servicer),))

@@ -8,7 +8,7 @@ from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from signalpost.api.boundary import Context
+from signalpost.api.boundary import Context, call_traceparent
 from signalpost.api.checks import check, demand, required
 from signalpost.api.convert_events import listed_tenant
 from signalpost.api.convert_subscriptions import (
@@ -17,7 +17,6 @@ from signalpost.api.convert_subscriptions import (
     subscription_message,
 )
 from signalpost.api.convert_times import span
-from signalpost.api.events import call_traceparent
 from signalpost.api.masks import chosen, merged
 from signalpost.api.paging import Pager, fitting
 from signalpost.api.probing import Rehearsal

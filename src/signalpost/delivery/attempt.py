@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
+from opentelemetry.trace import Span
+
 from signalpost.delivery.request import build_request
 from signalpost.delivery.targets import Targets
 from signalpost.domain.delivery import Attempt, FailureReason, Lease
@@ -17,6 +19,8 @@ from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.subscription import RetryPolicy
 from signalpost.domain.verdict import GiveUp, Verdict, decide
 from signalpost.ports import AttemptRecord, Clock, SecretUnreadable, Sender
+from signalpost.telemetry import tracing
+from signalpost.telemetry.tracing import UNTRACED, Tracing
 
 _logger = logging.getLogger(__name__)
 
@@ -32,19 +36,27 @@ class Attempter:
         clock: Clock,
         jitter: Callable[[], float],
         user_agent: str,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self._targets = targets
         self._sender = sender
         self._clock = clock
         self._jitter = jitter
         self._user_agent = user_agent
+        self._tracing = tracing
         self._under_way: set[asyncio.Timeout] = set()
 
     async def attempt(self, lease: Lease) -> AttemptRecord:
         """Make one attempt and decide what follows. Never raises for what the network does."""
         start = self._clock.now()
+        with self._tracing.attempt(lease, start=start) as span:
+            record = await self._decided(lease, start, span)
+            tracing.attempted(span, record.attempt.result, record.verdict)
+            return record
+
+    async def _decided(self, lease: Lease, start: datetime, span: Span) -> AttemptRecord:
         try:
-            result, policy = await self._make(lease, start)
+            result, policy = await self._make(lease, start, span)
         except NotFound:
             return _given_up(lease, start, "SUBSCRIPTION_DELETED", "the subscription was deleted")
         except SecretUnreadable as error:
@@ -68,17 +80,20 @@ class Attempter:
         for limit in self._under_way:
             limit.reschedule(now)
 
-    async def _make(self, lease: Lease, start: datetime) -> tuple[AttemptResult, RetryPolicy]:
+    async def _make(
+        self, lease: Lease, start: datetime, span: Span
+    ) -> tuple[AttemptResult, RetryPolicy]:
         policy = RetryPolicy()
         try:
             async with self._interruptible():
                 subscription = await self._targets.of(lease)
                 policy = subscription.retry_policy
+                tracing.aimed(span, subscription)
                 request = build_request(
                     subscription,
                     event_id=lease.event_id,
                     body=lease.body,
-                    traceparent=lease.traceparent,
+                    traceparent=tracing.carried(span, lease.traceparent),
                     now=start,
                     user_agent=self._user_agent,
                 )

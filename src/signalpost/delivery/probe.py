@@ -14,6 +14,8 @@ from signalpost.domain.event import Event
 from signalpost.domain.outcome import AttemptResult
 from signalpost.domain.subscription import Subscription
 from signalpost.ports import Clock, Sender, WebhookRequest
+from signalpost.telemetry import tracing
+from signalpost.telemetry.tracing import UNTRACED, Tracing
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -30,23 +32,29 @@ class Probe:
 class Prober:
     """Sends events to endpoints outside of all lanes."""
 
-    def __init__(self, sender: Sender, *, clock: Clock, user_agent: str) -> None:
+    def __init__(
+        self, sender: Sender, *, clock: Clock, user_agent: str, tracing: Tracing = UNTRACED
+    ) -> None:
         self._sender = sender
         self._clock = clock
         self._user_agent = user_agent
+        self._tracing = tracing
 
     async def probe(self, subscription: Subscription, event: Event) -> Probe:
         """Send an event now, whatever the state and the filter of the subscription."""
         start = self._clock.now()
-        request = build_request(
-            subscription,
-            event_id=event.event_id,
-            body=event.body,
-            traceparent=event.traceparent,
-            now=start,
-            user_agent=self._user_agent,
-        )
-        result = await self._sender.send(request)
+        with self._tracing.test(event) as span:
+            tracing.aimed(span, subscription)
+            request = build_request(
+                subscription,
+                event_id=event.event_id,
+                body=event.body,
+                traceparent=tracing.carried(span, event.traceparent),
+                now=start,
+                user_agent=self._user_agent,
+            )
+            result = await self._sender.send(request)
+            tracing.attempted(span, result)
         _log(subscription, event, result)
         attempt = Attempt(number=1, trigger=Trigger.MANUAL, start_time=start, result=result)
         return Probe(attempt=attempt, headers=_headers(request), body=request.body)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from signalpost.domain.catalogue import RESERVED
 from signalpost.domain.errors import (
@@ -26,10 +26,12 @@ from signalpost.ports import Accepted, Clock, EventStore, LaneNotices
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.deprecation import DeprecationLog
 from signalpost.publishing.judgement import Judge
+from signalpost.telemetry.tracing import UNTRACED, Tracing
 
 _logger: Final = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer", bound=Accepted | None)
+_Answer_co = TypeVar("_Answer_co", bound=Accepted | None, covariant=True)
 
 _ALONE: Final = "events[0]"
 """Where an event stands that is judged alone."""
@@ -45,6 +47,14 @@ class Published:
     webhook_body: bytes = field(default=b"", repr=False)
 
 
+class _Store(Protocol[_Answer_co]):
+    """A verb of the store that takes events in."""
+
+    async def __call__(self, events: Sequence[Event], *, now: datetime) -> Sequence[_Answer_co]:
+        """Take them."""
+        ...
+
+
 class Publisher:
     """Accepts events and sees to it that their lanes are looked at."""
 
@@ -56,6 +66,7 @@ class Publisher:
         lanes: LaneNotices,
         clock: Clock,
         new_id: Callable[[], str],
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self._store = store
         self._judge = Judge(catalogue)
@@ -63,6 +74,7 @@ class Publisher:
         self._lanes = lanes
         self._clock = clock
         self._new_id = new_id
+        self._tracing = tracing
 
     async def publish(
         self,
@@ -87,7 +99,7 @@ class Publisher:
             previews = await self._store.preview(events)
             pairs = zip(previews, events, strict=True)
             return [_published(preview, event.body) for preview, event in pairs]
-        storing = self._stored(self._store.accept(events, now=now), events, now=now)
+        storing = self._stored(self._store.accept, events, now=now)
         return [_published(one) for one in await asyncio.shield(storing)]
 
     async def publish_each(
@@ -104,7 +116,7 @@ class Publisher:
         judged = [self._judged(draft, now=now) for draft in drafts]
         events = [one for one in judged if isinstance(one, Event)]
         if events:
-            storing = self._stored(self._store.accept_each(events, now=now), events, now=now)
+            storing = self._stored(self._store.accept_each, events, now=now)
             answers = iter(await asyncio.shield(storing))
         else:
             answers = iter(())
@@ -137,15 +149,16 @@ class Publisher:
         return RequestInvalid(violations) if violations else event
 
     def _stored(
-        self, storing: Awaitable[Sequence[_Answer]], events: Sequence[Event], *, now: datetime
+        self, store: _Store[_Answer], events: Sequence[Event], *, now: datetime
     ) -> asyncio.Task[Sequence[_Answer]]:
-        """Tell the lanes and the log once events are stored, whether or not anyone waits."""
+        """Store events, then tell the lanes and the log, whether or not anyone waits."""
 
         async def finish() -> Sequence[_Answer]:
-            answers = await storing
+            with self._tracing.accepting(events) as accepting:
+                answers = await store(accepting.events, now=now)
             accepted = [one for one in answers if one is not None]
             self._lanes.notice({lane for one in accepted for lane in one.lanes}, due=now)
-            _log(events, accepted)
+            _log(accepting.events, accepted)
             self._deprecations.note({event.event_type for event in events}, now=now)
             return answers
 

@@ -135,7 +135,7 @@ class Delivery(_message.Message):
     attempt_count: _builtins.int
     """Output only. Attempts so far, those of former sets included."""
     traceparent: _builtins.str
-    """Output only. W3C Trace Context `traceparent` of the delivery."""
+    """Output only. W3C Trace Context `traceparent` of the event."""
     @_builtins.property
     def resource(self) -> _event_pb2.Resource:
         """Output only. What the event is about."""

@@ -188,6 +188,11 @@ class Event(_message.Message):
     event. Defaults to the one in the metadata of the call; needed when one
     call carries events of several traces. If malformed, it is refused here and
     ignored in the metadata.
+
+    The same trace goes on to the `traceparent` header of the webhook, sampled
+    or not. A server that records traces shows the `traceparent` of its own span
+    here, within that trace. An attempt later than five minutes after the event
+    was stored has a recorded trace of its own, linked to it.
     """
     event_type_name: _builtins.str
     """Output only. Wire name of the type, such as "account.connected". It is
