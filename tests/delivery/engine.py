@@ -14,6 +14,7 @@ from signalpost.domain.delivery import Delivery
 from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.ports import DeliveryQuery, PageRequest, WebhookRequest
 from signalpost.store import Store
+from signalpost.telemetry.tracing import UNTRACED, Tracing
 from tests.contract.material import NOW, event
 
 
@@ -56,6 +57,7 @@ class Engine:
     clock: Clock = field(default_factory=Clock)
     sender: FakeSender = field(default_factory=FakeSender)
     slots: int = 100
+    tracing: Tracing = UNTRACED
 
     def __post_init__(self) -> None:
         self.lanes = LaneHome()
@@ -65,6 +67,7 @@ class Engine:
             clock=self.clock,
             jitter=lambda: 1.0,
             user_agent="Signalpost/test",
+            tracing=self.tracing,
         )
         self.worker = Worker(
             queue=self.store,

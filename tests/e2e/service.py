@@ -34,6 +34,7 @@ class Service:
     ca: Path
     options: tuple[str, ...] = ("--dev",)
     listen: str = "127.0.0.1:0"
+    environment: dict[str, str] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
     log: list[str] = field(default_factory=list)
     _logged: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -43,7 +44,7 @@ class Service:
             *(sys.executable, "-m", "signalpost", "serve", *self.options),
             *("--database", f"sqlite:///{self.folder / 'signalpost.db'}"),
             *("--listen", self.listen, "--http", "127.0.0.1:0", "--egress-ca", str(self.ca)),
-            env=os.environ | {"SIGNALPOST_FAILPOINT": failpoint},
+            env=_untraced() | self.environment | {"SIGNALPOST_FAILPOINT": failpoint},
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -152,6 +153,11 @@ class Service:
                 if all(d.state != Delivery.PENDING for d in deliveries):
                     return deliveries
                 await asyncio.sleep(0.1)
+
+
+def _untraced() -> dict[str, str]:
+    """The environment of the tests, but for where their own traces go."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
 
 
 def connected(event_id: str = "", *, resource: str = "acc_1") -> Event:

@@ -1,0 +1,73 @@
+import logging
+
+import pytest
+
+from signalpost.telemetry import export
+
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": ""},
+        {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1"},
+        {"OTEL_SERVICE_NAME": "other", "OTEL_TRACES_SAMPLER": "always_on"},
+        ENDPOINT | {"OTEL_TRACES_EXPORTER": "none"},
+        ENDPOINT | {"OTEL_SDK_DISABLED": "TRUE"},
+        {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "true"},
+    ],
+)
+def test_nothing_is_exported_unless_asked_for(
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert export.begin(environment) is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (ENDPOINT | {"OTEL_TRACES_EXPORTER": "zipkin"}, "zipkin"),
+        (ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "http/protobuf"),
+        (ENDPOINT | {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/json"}, "http/json"),
+        (ENDPOINT | {"OTEL_EXPORTER_OTLP_COMPRESSION": "brotli"}, "brotli"),
+        (ENDPOINT | {"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, "soon"),
+        (ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "1"}, "max_queue_size"),
+    ],
+)
+def test_what_cannot_be_used_is_said_and_nothing_is_exported(
+    environment: dict[str, str],
+    said: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert export.begin(environment) is None
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert said in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        ENDPOINT,
+        {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1"},
+        ENDPOINT | {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        ENDPOINT | {"OTEL_SERVICE_NAME": "mine", "OTEL_RESOURCE_ATTRIBUTES": "place=here"},
+    ],
+)
+async def test_traces_are_exported_once_there_is_a_collector(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    exporting = export.begin(environment)
+    assert exporting is not None
+    resource = exporting.provider.resource.attributes
+    assert resource["service.name"] == environment.get("OTEL_SERVICE_NAME", "signalpost")
+    assert resource.get("place") == ("here" if "OTEL_RESOURCE_ATTRIBUTES" in environment else None)
+    await exporting.aclose()
