@@ -207,15 +207,20 @@ async def test_a_test_of_a_subscription_goes_from_the_call_to_the_receiver(
     assert receiver.requests[0].headers["traceparent"] == header(post)
 
 
+@pytest.mark.parametrize("sampler", ["parentbased_always_on", "always_on"])
 async def test_what_is_not_sampled_is_passed_on_and_not_exported(
-    traced: Service, receiver: Receiver, collector: Collector
+    service: Service, receiver: Receiver, collector: Collector, sampler: str
 ) -> None:
-    await traced.subscribe(receiver.url())
-    await publish(traced, connected("quiet"), traceparent=UNSAMPLED)
-    await publish(traced, connected("loud"), traceparent=OTHER)
-    await ended(traced)
+    service.environment = collector.environment | {"OTEL_TRACES_SAMPLER": sampler}
+    await service.start()
+    await service.subscribe(receiver.url())
+    quiet = connected("own")
+    quiet.traceparent = UNSAMPLED
+    await publish(service, connected("quiet"), traceparent=UNSAMPLED)
+    await publish(service, connected("loud"), quiet, traceparent=OTHER)
+    await ended(service)
     sent = {one.event_id: one.headers["traceparent"] for one in receiver.requests}
-    assert sent["quiet"] == UNSAMPLED
+    assert sent["quiet"] == sent["own"] == UNSAMPLED
     assert collector.trace(UNSAMPLED) == []
     assert sent["loud"] == header(collector.trace(OTHER)[-1])
 

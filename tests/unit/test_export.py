@@ -1,6 +1,9 @@
+import asyncio
 import logging
+from threading import Event
 
 import pytest
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from signalpost.telemetry import export
 
@@ -71,3 +74,27 @@ async def test_traces_are_exported_once_there_is_a_collector(
     assert resource["service.name"] == environment.get("OTEL_SERVICE_NAME", "signalpost")
     assert resource.get("place") == ("here" if "OTEL_RESOURCE_ATTRIBUTES" in environment else None)
     await exporting.aclose()
+
+
+class Stuck(SpanProcessor):
+    """Never ends by itself."""
+
+    def __init__(self) -> None:
+        self.ending, self.freed = Event(), Event()
+
+    def shutdown(self) -> None:
+        self.ending.set()
+        self.freed.wait()
+
+
+async def test_the_end_does_not_wait_for_a_collector_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(export, "FLUSH_SECONDS", 0.01)
+    provider, stuck = TracerProvider(shutdown_on_exit=False), Stuck()
+    provider.add_span_processor(stuck)
+    async with asyncio.timeout(60):
+        await export.Export(provider.get_tracer("test"), provider).aclose()
+    assert stuck.ending.is_set()
+    assert not stuck.freed.is_set()
+    stuck.freed.set()

@@ -3,8 +3,9 @@
     rpc (SERVER) → accept (PRODUCER) → POST (CLIENT)
 
 What goes on from a span to the next one, to storage and to the receiver, is a `traceparent`
-(W3C Trace Context) and nothing else: neither `tracestate` nor baggage. Without a tracer, and
-where a trace is not sampled, that of the publisher goes on as it came.
+(W3C Trace Context) and nothing else: neither `tracestate` nor baggage. Without a tracer that
+of the publisher goes on as it came, and so does one that is not sampled, whatever the sampler
+of this service: then nothing is recorded, and nothing later is.
 
 What a span may tell stands here and nowhere else: nothing of payloads, no header, no secret,
 and of an endpoint neither user nor query. Names are those of the semantic conventions for
@@ -67,9 +68,9 @@ class Tracing:
 
         It ends as OK, or as CANCELLED; else say before how it failed: `rpc_failed`.
         """
-        if self._tracer is None:
+        if self._tracer is None or not _may_be_sampled(given := traceparent()):
             return _NO_SPAN
-        return _rpc(self._tracer, method, traceparent=traceparent())
+        return _rpc(self._tracer, method, traceparent=given)
 
     def accepting(self, events: Sequence[Event]) -> Acceptance:
         """Begin the spans in which events are stored, and tell which to store."""
@@ -77,18 +78,24 @@ class Tracing:
             return Acceptance(events)
         groups: dict[str, list[Event]] = {}
         for event in events:
-            groups.setdefault(event.traceparent, []).append(event)
+            if _may_be_sampled(event.traceparent):
+                groups.setdefault(event.traceparent, []).append(event)
+        if not groups:
+            return Acceptance(events)
         spans = {
             traceparent: _accept(self._tracer, group, traceparent=traceparent)
             for traceparent, group in groups.items()
         }
         going_on = {former: carried(span, former) for former, span in spans.items()}
-        traced = [replace(event, traceparent=going_on[event.traceparent]) for event in events]
+        traced = [
+            replace(event, traceparent=going_on.get(event.traceparent, event.traceparent))
+            for event in events
+        ]
         return Acceptance(traced, tuple(spans.values()))
 
     def attempt(self, lease: Lease, *, start: datetime) -> AbstractContextManager[Span]:
         """Put an attempt into a span: long after acceptance in a trace of its own, linked."""
-        if self._tracer is None:
+        if self._tracer is None or not _may_be_sampled(lease.traceparent):
             return _NO_SPAN
         attributes = _identity(lease) | {
             "signalpost.delivery_id": delivery_id(lease.key),
@@ -101,7 +108,7 @@ class Tracing:
 
     def test(self, event: Event) -> AbstractContextManager[Span]:
         """Put a test of a subscription into a span."""
-        if self._tracer is None:
+        if self._tracer is None or not _may_be_sampled(event.traceparent):
             return _NO_SPAN
         return _post(self._tracer, _identity(event), traceparent=event.traceparent)
 
@@ -244,15 +251,12 @@ def _link_call(span: Span) -> None:
 def _post(
     tracer: Tracer, attributes: _Attributes, *, traceparent: str, own_trace: bool = False
 ) -> AbstractContextManager[Span]:
-    # A trace that is not sampled stays so: it gets no successor that might be.
-    former = _parsed(traceparent) if own_trace and traceparent else None
-    own_trace = former is not None and former.trace_flags.sampled
     span = tracer.start_span(
         "POST",
         context=Context() if own_trace else _under(traceparent),
         kind=SpanKind.CLIENT,
         attributes={"http.request.method": "POST", **attributes},
-        links=[Link(former)] if former is not None and own_trace else None,
+        links=[Link(_parsed(traceparent))] if own_trace and traceparent else None,
     )
     return _within(span)
 
@@ -260,6 +264,11 @@ def _post(
 def _within(span: Span) -> AbstractContextManager[Span]:
     # Texts of exceptions may hold anything.
     return use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False)
+
+
+def _may_be_sampled(traceparent: str) -> bool:
+    """Tell whether there is no decision against it: the lowest bit of the flags."""
+    return not traceparent or int(traceparent[-1], 16) & 1 == 1
 
 
 def _under(traceparent: str) -> Context:
