@@ -1,4 +1,4 @@
-"""A collector of traces: the real service of OTLP over gRPC, and one that never answers."""
+"""A collector of traces: the real service of OTLP over gRPC, and one that is none."""
 
 import asyncio
 from collections.abc import Callable
@@ -71,8 +71,9 @@ class Collector:
 
 @dataclass
 class Silence:
-    """Takes connections and says nothing."""
+    """Takes connections and says nothing, or the same nonsense to all."""
 
+    nonsense: bytes = b""
     connections: int = 0
 
     async def __aenter__(self) -> Self:
@@ -94,6 +95,7 @@ class Silence:
         self.connections += 1
         self._connected.set()
         try:
+            writer.write(self.nonsense)
             while await reader.read(65536):
                 pass
         except ConnectionError:

@@ -321,8 +321,13 @@ async def test_without_variables_nothing_that_exports_is_loaded(
     ]
 
 
-async def test_a_silent_collector_holds_nothing_up(service: Service, receiver: Receiver) -> None:
-    async with Silence() as silence:
+@pytest.mark.parametrize(
+    "nonsense", [b"", b"HTTP/1.1 200 OK\r\n\r\n" * 1000], ids=["silent", "nonsense"]
+)
+async def test_a_collector_that_is_silent_or_talks_nonsense_holds_nothing_up(
+    service: Service, receiver: Receiver, nonsense: bytes
+) -> None:
+    async with Silence(nonsense) as silence:
         service.environment = silence.environment | CROWDED
         await service.start()
         await service.subscribe(receiver.url())
