@@ -76,6 +76,19 @@ async def test_traces_are_exported_once_there_is_a_collector(
     await exporting.aclose()
 
 
+async def test_headers_for_the_collector_never_reach_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = ENDPOINT | {"OTEL_EXPORTER_OTLP_HEADERS": "api-key c4n4ry"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    exporting = export.begin(environment)
+    assert exporting is not None
+    await exporting.aclose()
+    assert "Header format invalid" in caplog.text
+    assert "c4n4ry" not in caplog.text
+
+
 class Stuck(SpanProcessor):
     """Never ends by itself."""
 

@@ -57,7 +57,14 @@ def begin(environment: Mapping[str, str]) -> Export | None:
             "no traces are exported: the protocol is %r, but grpc is all there is", protocol
         )
         return None
+    logging.getLogger("opentelemetry.util.re").addFilter(_hide_what_was_given)
     return _begin()
+
+
+def _hide_what_was_given(record: logging.LogRecord) -> bool:
+    """Let nothing of malformed headers for the collector into the log: they are credentials."""
+    record.args = tuple("..." for _ in record.args or ())
+    return True
 
 
 def _is_wanted(environment: Mapping[str, str]) -> bool:
