@@ -95,11 +95,13 @@ async def test_an_answer_comes_while_the_stream_stays_open(service: Service) -> 
     assert await call.code() is grpc.StatusCode.OK
 
 
+LONG = AccountConnected(integration="g", user_id="u" * 300_000)
+
+
 async def test_refused_events_are_answered_in_place_with_all_that_is_wrong(
     service: Service,
 ) -> None:
     await service.publish(event(event_id="taken"))
-    long = AccountConnected(integration="g", user_id="u" * 300_000)
     [response] = await answers(
         service,
         request(
@@ -109,7 +111,7 @@ async def test_refused_events_are_answered_in_place_with_all_that_is_wrong(
             event(webhook_test=WebhookTest()),
             event(custom=Custom(name="billing.invoice_paid")),
             event(event_type=Event.TOOL_LIST_CHANGED),
-            event(account_connected=long),
+            event(account_connected=LONG),
             event(event_id="also-sound"),
         ),
     )

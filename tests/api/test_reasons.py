@@ -45,7 +45,6 @@ NOT_YET: Final = frozenset(
         "ENDPOINT_UNVERIFIED",
         "CURSOR_EXPIRED",
         "RATE_LIMITED",
-        "CREDENTIALS_INVALID",
         "PERMISSION_DENIED",
     }
 )
@@ -67,6 +66,13 @@ def publishing(*events: Event) -> Provoke:
         return await failure_of(service.publish(*events))
 
     return provoke
+
+
+async def two_credentials(service: Service) -> Failure:
+    metadata = [("authorization", "Bearer a"), ("authorization", "Bearer b")]
+    stream = service.events.PublishStream(metadata=metadata)
+    assert (await failure_of(stream.read())).reason == "CREDENTIALS_INVALID"
+    return await failure_of(service.publish(event(), metadata=metadata))
 
 
 async def token_of_another(service: Service) -> Failure:
@@ -186,6 +192,7 @@ TABLE: Final = {
     "OVERLOADED": Row(server_that_drains, UNAVAILABLE, ("RetryInfo",)),
     "STORAGE_UNAVAILABLE": Row(closed_store, UNAVAILABLE, ("RetryInfo",)),
     "STORAGE_FULL": Row(full_database, EXHAUSTED, ("RetryInfo",)),
+    "CREDENTIALS_INVALID": Row(two_credentials, grpc.StatusCode.UNAUTHENTICATED, ()),
     "INTERNAL": Row(failure_of_ours, grpc.StatusCode.INTERNAL, (), frozenset({"errorId"})),
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from signalpost.store import Store
+from signalpost.store import Store, engine
 
 
 @pytest.fixture(params=["sqlite"])
@@ -21,3 +21,13 @@ async def store(database_url: str) -> AsyncIterator[Store]:
     opened = await Store.open(database_url, master_key=b"m" * 32)
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_SECONDS", 0.05)

@@ -167,14 +167,14 @@ async def test_closing_the_sender_closes_its_connections(
 async def test_proxies_of_the_environment_are_ignored(
     sender: HttpSender, receivers: Receivers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proxy = await receivers.start(answering(OK))
+    canary = await receivers.start(answering(OK))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        monkeypatch.setenv(name.lower(), f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{canary.port}")
+        monkeypatch.setenv(name.lower(), f"http://127.0.0.1:{canary.port}")
     receiver = await receivers.start(answering(OK))
     result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
     assert result.outcome is Outcome.SUCCEEDED
-    assert (len(receiver.requests), proxy.connections) == (1, 0)
+    assert (len(receiver.requests), canary.connections) == (1, 0)
 
 
 async def test_the_endpoints_name_is_shown_and_its_address_dialled(

@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "signalpost"
 SOURCES = sorted(path for path in SRC.rglob("*.py") if path.parent != SRC / "v1")
 
+TESTS = sorted(ROOT.joinpath("tests").rglob("*.py"))
+
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 40
 EDGES = {"__init__", "__main__", "api", "app", "cli", "client", "health", "sender", "store", "v1"}
@@ -57,12 +59,17 @@ def test_the_size_rule_sees_a_long_function_and_spares_its_docstring() -> None:
     assert not list(long_functions(f'def f():\n    """Long.{text}    """\n    pass\n'))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=named)
-def test_source_file_keeps_the_house_rules(path: Path) -> None:
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_and_no_function_is_too_long(path: Path) -> None:
     source = path.read_text("utf-8")
     lines = source.count("\n")
     assert lines <= MOST_LINES_OF_A_FILE, f"{lines} lines: what are the two roles in this file?"
     assert not list(long_functions(source))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_source_file_keeps_the_house_rules(path: Path) -> None:
+    source = path.read_text("utf-8")
     assert path.stem not in NAMES_THAT_SAY_NOTHING, "a file is named for its role"
     assert not [at for at, text in comments(source) if "type: ignore" in text]
 

@@ -26,6 +26,7 @@ from signalpost import failpoints
 from signalpost.api import status
 from signalpost.api.constraints import TRACEPARENT
 from signalpost.domain.errors import (
+    CredentialsInvalid,
     Overloaded,
     Reason,
     RequestInvalid,
@@ -105,6 +106,7 @@ class Boundary:
 
         async def answer(data: bytes, context: Context) -> bytes:
             async with _ceiling(descriptor):
+                _refuse_two_credentials(context)
                 failpoints.hit("handler")
                 response = await method(_parse(kind, data), context)
             return response.SerializeToString(deterministic=True)
@@ -124,11 +126,15 @@ class Boundary:
                 failpoints.hit("handler")
                 yield _parse(kind, data)
 
-        async def handle(stream: AsyncIterator[bytes], context: Context) -> None:
+        async def answer(stream: AsyncIterator[bytes], context: Context) -> None:
             async def respond(response: Message) -> None:
                 await context.write(response.SerializeToString(deterministic=True))
 
-            await self._guard(method(parsed(stream), respond, context), context, descriptor)
+            _refuse_two_credentials(context)
+            await method(parsed(stream), respond, context)
+
+        async def handle(stream: AsyncIterator[bytes], context: Context) -> None:
+            await self._guard(answer(stream, context), context, descriptor)
 
         # It writes to the context, as a handler may that returns no iterator.
         handler = cast("Callable[..., AsyncIterator[bytes]]", handle)
@@ -183,6 +189,13 @@ def _given_traceparent(context: Context) -> str:
     """Return the one in the metadata, empty if there is none or a malformed one."""
     value = dict(context.invocation_metadata() or ()).get("traceparent", "")
     return value if isinstance(value, str) and TRACEPARENT(value) is None else ""
+
+
+def _refuse_two_credentials(context: Context) -> None:
+    """Refuse what could mean one caller to a proxy and another one to us: gRPC passes both on."""
+    names = [name for name, _ in context.invocation_metadata() or ()]
+    if names.count("authorization") > 1:
+        raise CredentialsInvalid("there is more than one value of authorization")
 
 
 class _TooLate(Exception):

@@ -52,6 +52,7 @@ _CODES: Final[Mapping[Reason, int]] = {
     Reason.OVERLOADED: code_pb2.UNAVAILABLE,
     Reason.STORAGE_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.STORAGE_FULL: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.CREDENTIALS_INVALID: code_pb2.UNAUTHENTICATED,
 }
 """Codes by reason. Whatever `RequestInvalid` carries is INVALID_ARGUMENT."""
 

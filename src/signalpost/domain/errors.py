@@ -9,6 +9,7 @@
     ├── StateInvalid          the resource is not in a state for this
     ├── EventTypeBuiltin      the event type belongs to the contract and cannot be changed
     ├── QuotaExceeded         there are too many of a resource
+    ├── CredentialsInvalid    the credentials are missing or invalid
     ├── Overloaded            the server is overloaded or shutting down; retry
     ├── StorageUnavailable    storage does not answer; retry
     └── StorageFull           the database or its disk is full; retry later
@@ -168,6 +169,12 @@ class QuotaExceeded(SignalpostError):
     def __init__(self, subject: str, message: str) -> None:
         self.subject = subject
         super().__init__(message)
+
+
+class CredentialsInvalid(SignalpostError):
+    """The credentials are missing or invalid; the message repeats none of them."""
+
+    reason = Reason.CREDENTIALS_INVALID
 
 
 class Retryable(SignalpostError):
