@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from signalpost.ports import Page, PageRequest
 from signalpost.store.statements import AnyRow
 
-SCAN_LIMIT = 1500
+SCAN_LIMIT = 1000
 """Most rows that one page looks at: they take less than 20 ms."""
 
 
