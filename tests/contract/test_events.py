@@ -286,11 +286,12 @@ async def test_search_for_the_rare_goes_on_over_short_pages(store: Store) -> Non
     query = EventQuery(
         tenant_id=TENANT, filter=EventFilter(event_types=frozenset({"quota.exceeded"}))
     )
-    first = await store.list_events(query, PageRequest(size=10))
-    assert (list(first.items), first.next_after is None) == ([], False)
-    second = await store.list_events(query, PageRequest(size=10, after=first.next_after))
-    assert [found.event_id for found in second.items] == ["rare"]
-    assert second.next_after is None
+    pages = [await store.list_events(query, PageRequest(size=10))]
+    while (after := pages[-1].next_after) is not None:
+        pages.append(await store.list_events(query, PageRequest(size=10, after=after)))
+    assert len(pages) > 1
+    found = [[one.event_id for one in page.items] for page in pages]
+    assert found == [*[[]] * (len(pages) - 1), ["rare"]]
 
 
 async def test_big_batch_reaches_many_subscriptions(store: Store) -> None:

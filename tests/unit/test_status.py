@@ -16,7 +16,7 @@ from signalpost.domain import errors
 from signalpost.domain.errors import Reason, RequestInvalid, SignalpostError, Violation
 from signalpost.v1.errors_pb2 import ErrorReason
 
-EXAMPLES: list[tuple[SignalpostError, int, type[Message]]] = [
+EXAMPLES: list[tuple[SignalpostError, int, type[Message] | None]] = [
     (errors.NotFound("event", "e"), code_pb2.NOT_FOUND, ResourceInfo),
     (errors.AlreadyExists("subscription", "s"), code_pb2.ALREADY_EXISTS, ResourceInfo),
     (errors.EventIdConflict("e", index=3), code_pb2.ALREADY_EXISTS, ResourceInfo),
@@ -32,6 +32,7 @@ EXAMPLES: list[tuple[SignalpostError, int, type[Message]]] = [
         PreconditionFailure,
     ),
     (errors.QuotaExceeded("s", "too many keys"), code_pb2.RESOURCE_EXHAUSTED, QuotaFailure),
+    (errors.CredentialsInvalid("there are two"), code_pb2.UNAUTHENTICATED, None),
     (errors.Overloaded(), code_pb2.UNAVAILABLE, RetryInfo),
     (errors.StorageUnavailable(), code_pb2.UNAVAILABLE, RetryInfo),
     (errors.StorageFull(), code_pb2.RESOURCE_EXHAUSTED, RetryInfo),
@@ -57,14 +58,14 @@ def bad_request(status: Status) -> BadRequest:
 
 @pytest.mark.parametrize(("error", "code", "kind"), EXAMPLES)
 def test_failure_has_its_code_and_its_details(
-    error: SignalpostError, code: int, kind: type[Message]
+    error: SignalpostError, code: int, kind: type[Message] | None
 ) -> None:
     status = status_of(error)
     info, others = unpack(status)
     assert status.code == code
     assert status.message == str(error)
     assert (info.reason, info.domain) == (error.reason.name, "signalpost")
-    assert others == [kind.DESCRIPTOR.full_name]
+    assert others == ([kind.DESCRIPTOR.full_name] if kind else [])
 
 
 def test_every_failure_of_the_domain_has_a_status() -> None:
