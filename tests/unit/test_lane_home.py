@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from signalpost.delivery.lanes import LaneHome
 from signalpost.domain.ids import LaneId, TenantId
-from signalpost.domain.lane import Lane
+from signalpost.domain.lane import Lane, replay_share
 from signalpost.ports import Pick
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,7 +50,17 @@ async def test_tenants_take_turns_and_then_their_lanes() -> None:
 async def test_a_busy_lane_leaves_room_for_the_others() -> None:
     home = LaneHome()
     home.notice([lane(1, cap=256), lane(2, tenant="b", cap=256)], due=NOW)
-    assert take(home, limit=100) == [Pick(LaneId(1), 50), Pick(LaneId(2), 50)]
+    assert take(home, limit=100) == [Pick(LaneId(1), 50, 10), Pick(LaneId(2), 50, 10)]
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60))
+def test_replays_are_a_fifth_of_what_a_lane_starts_however_it_is_divided(counts: list[int]) -> None:
+    turn = started = replayed = 0
+    for count in counts:
+        replays, turn = replay_share(turn, count)
+        assert 0 <= replays <= count
+        started, replayed = started + count, replayed + replays
+        assert replayed == started // 5
 
 
 async def test_a_notice_during_a_claim_is_not_lost() -> None:

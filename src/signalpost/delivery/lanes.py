@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from signalpost.domain.ids import LaneId, TenantId
-from signalpost.domain.lane import Go, Lane, LaneFacts, LookAgain, decide
+from signalpost.domain.lane import Go, Lane, LaneFacts, LookAgain, decide, replay_share
 from signalpost.ports import Pick
 
 
@@ -24,10 +24,11 @@ class _LaneState:
     `due` is the earliest due time heard of; while a claim is under way it holds only what
     was heard since the claim began, so that no hint is lost to a claim that ran beside it.
     `alarm` is the time of the lane's one valid entry in the heap. A `forgotten` one only waits
-    for what is under way: what that says of retries is not heard.
+    for what is under way: what that says of retries is not heard. `turn` keeps the share of
+    replays.
     """
 
-    __slots__ = ("alarm", "claiming", "due", "forgotten", "in_flight", "lane", "ready")
+    __slots__ = ("alarm", "claiming", "due", "forgotten", "in_flight", "lane", "ready", "turn")
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
@@ -37,6 +38,7 @@ class _LaneState:
         self.claiming = False
         self.ready = False
         self.forgotten = False
+        self.turn = 0
 
     def hear(self, due: datetime) -> None:
         """Take in that something is due at this time."""
@@ -105,7 +107,8 @@ class LaneHome:
                     limit -= taken
                     state.in_flight += taken
                     state.claiming, state.due = True, None
-                    picks.append(Pick(state.lane.lane_id, taken))
+                    replays, state.turn = replay_share(state.turn, taken)
+                    picks.append(Pick(state.lane.lane_id, taken, replays))
                 case _:
                     self._reconsider(state)
         return picks

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from signalpost.domain.ids import LaneId, TenantId
+
+REPLAY_TURN: Final = 5
+"""While live deliveries wait, every so manieth that a lane starts may be a replay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,14 @@ def decide(facts: LaneFacts, *, now: datetime) -> LaneDecision:
     if facts.due > now:
         return LookAgain(facts.due)
     return Go(facts.max_in_flight - facts.in_flight)
+
+
+def replay_share(turn: int, count: int) -> tuple[int, int]:
+    """Return how many of the next `count` starts of a lane may be replays, and its next turn.
+
+    `turn` counts the starts since the last of them, 0 at first.
+    """
+    return divmod(turn + count, REPLAY_TURN)
 
 
 @dataclass(frozen=True, slots=True)

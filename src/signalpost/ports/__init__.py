@@ -233,10 +233,15 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Up to this many deliveries of this lane."""
+    """Up to this many deliveries of this lane, of which so many may be replays.
+
+    Replays may be more where live ones, those that no replay put in the queue, do not need
+    the room.
+    """
 
     lane_id: LaneId
     count: int
+    replays: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

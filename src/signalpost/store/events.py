@@ -118,8 +118,8 @@ class _Rows:
 _WAITING = 0
 # state, failure_reason, attempts
 _NEW_DELIVERY = (int(DeliveryState.PENDING), int(FailureReason.NONE), 0)
-# token, attempts, tries, set_start, cause, claim_time, lease_until
-_NEW_IN_QUEUE = (0, 0, 0, None, int(Trigger.SCHEDULED), None, None)
+# token, attempts, tries, set_start, cause, claim_time, lease_until, band, cancel_time
+_NEW_IN_QUEUE = (0, 0, 0, None, int(Trigger.SCHEDULED), None, None, 0, None)
 
 
 def _event_values(row: int, event: Event, delivery_count: int) -> Values:

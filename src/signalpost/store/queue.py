@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     ScalarSelect,
+    Select,
     bindparam,
     exists,
     select,
+    union_all,
     update,
 )
 
@@ -22,37 +26,46 @@ from signalpost.domain.subscription import State
 from signalpost.ports import Backlog, Pick
 from signalpost.store.outcomes import DEQUEUE, END_DELIVERY
 from signalpost.store.statements import AnyRow, Driven, Lookup, Values
-from signalpost.store.tables import LEASED, WAITING, events, queue, subscriptions
+from signalpost.store.tables import LEASED, LIVE, REPLAYED, WAITING, events, queue, subscriptions
 from signalpost.store.units import from_time, to_optional_time, to_time
 
 _IS_OPEN = (subscriptions.c.delete_time.is_(None)) & (subscriptions.c.state == int(State.ACTIVE))
 
-# Served by `queue_wait` in its order: the cost does not depend on how much waits.
+
+def _due(band: ColumnElement[int]) -> Select[Any]:
+    # Served by `queue_wait` in its order: the cost does not depend on how much waits.
+    return (
+        select(
+            queue.c.id,
+            queue.c.lane_id,
+            queue.c.band,
+            queue.c.token,
+            queue.c.attempts,
+            queue.c.tries,
+            queue.c.set_start,
+            queue.c.due,
+            queue.c.cause,
+            events.c.event_id,
+            events.c.event_type,
+            events.c.tenant_id,
+            events.c.publish_time,
+            events.c.traceparent,
+            events.c.body,
+        )
+        .join(events, events.c.id == queue.c.event_row)
+        .where(
+            queue.c.phase == WAITING,
+            queue.c.lane_id == bindparam("lane_id"),
+            queue.c.band == band,
+            queue.c.due <= bindparam("now"),
+        )
+        .order_by(queue.c.due, queue.c.id)
+        .limit(bindparam("count"))
+    )
+
+
 _DUE = Driven(
-    select(
-        queue.c.id,
-        queue.c.lane_id,
-        queue.c.token,
-        queue.c.attempts,
-        queue.c.tries,
-        queue.c.set_start,
-        queue.c.due,
-        queue.c.cause,
-        events.c.event_id,
-        events.c.event_type,
-        events.c.tenant_id,
-        events.c.publish_time,
-        events.c.traceparent,
-        events.c.body,
-    )
-    .join(events, events.c.id == queue.c.event_row)
-    .where(
-        queue.c.phase == WAITING,
-        queue.c.lane_id == bindparam("lane_id"),
-        queue.c.due <= bindparam("now"),
-    )
-    .order_by(queue.c.due, queue.c.id)
-    .limit(bindparam("count")),
+    union_all(_due(LIVE).subquery().select(), _due(REPLAYED).subquery().select()),
     "lane_id",
     "now",
     "count",
@@ -113,10 +126,20 @@ def claim(conn: Connection, call: ClaimCall) -> Sequence[Lease]:
         lane = active.get(pick.lane_id)
         if lane is not None:
             found = _DUE.fetch(conn, (pick.lane_id, now, pick.count))
-            leases += [_lease(row, lane=lane) for row in found]
+            leases += [_lease(row, lane=lane) for row in _mixed(found, pick)]
     until = from_time(call.lease_until)
     _LEASE.many(conn, [(lease.key, lease.token - 1, now, until) for lease in leases])
     return leases
+
+
+def _mixed(found: Sequence[AnyRow], pick: Pick) -> Sequence[AnyRow]:
+    """Choose as many as were asked for: replayed ones fill up, and get their share."""
+    if len(found) <= pick.count:
+        return found
+    replayed = [row for row in found if row.band]
+    live = [row for row in found if not row.band]
+    count = min(len(replayed), max(pick.replays, pick.count - len(live)))
+    return [*live[: pick.count - count], *replayed[:count]]
 
 
 def _lease(row: AnyRow, *, lane: AnyRow) -> Lease:
@@ -140,15 +163,26 @@ def _lease(row: AnyRow, *, lane: AnyRow) -> Lease:
     )
 
 
-def _first_due() -> ScalarSelect[int]:
+def _first_due(band: ColumnElement[int]) -> ScalarSelect[int]:
     return (
         select(queue.c.due)
-        .where(queue.c.phase == WAITING, queue.c.lane_id == subscriptions.c.lane_id)
+        .where(
+            queue.c.phase == WAITING,
+            queue.c.lane_id == subscriptions.c.lane_id,
+            queue.c.band == band,
+        )
         .order_by(queue.c.due, queue.c.id)
         .limit(1)
         .correlate(subscriptions)
         .scalar_subquery()
     )
+
+
+_FIRST_DUE = (_first_due(LIVE).label("due"), _first_due(REPLAYED).label("replay_due"))
+
+
+def _earliest(row: AnyRow) -> datetime | None:
+    return to_optional_time(min((due for due in (row.due, row.replay_due) if due), default=None))
 
 
 def backlogs(conn: Connection) -> Sequence[Backlog]:
@@ -157,13 +191,10 @@ def backlogs(conn: Connection) -> Sequence[Backlog]:
         subscriptions.c.lane_id,
         subscriptions.c.tenant_id,
         subscriptions.c.max_concurrent_attempts,
-        _first_due().label("due"),
+        *_FIRST_DUE,
     ).where(_IS_OPEN)
-    return [
-        Backlog(_lane(row), to_time(row.due))
-        for row in conn.execute(statement)
-        if row.due is not None
-    ]
+    found = ((_lane(row), _earliest(row)) for row in conn.execute(statement))
+    return [Backlog(lane, due) for lane, due in found if due is not None]
 
 
 def _lane(row: AnyRow) -> Lane:
@@ -172,15 +203,13 @@ def _lane(row: AnyRow) -> Lane:
 
 def next_due(conn: Connection, lanes: Iterable[LaneId]) -> Mapping[LaneId, datetime]:
     """Return when the first waiting delivery of each active lane is due."""
-    return {
-        LaneId(row.lane_id): to_time(row.due)
-        for row in _NEXT_DUE.fetch(conn, list(lanes), values=(int(State.ACTIVE),))
-        if row.due is not None
-    }
+    rows = _NEXT_DUE.fetch(conn, list(lanes), values=(int(State.ACTIVE),))
+    found = ((LaneId(row.lane_id), _earliest(row)) for row in rows)
+    return {lane_id: due for lane_id, due in found if due is not None}
 
 
 _NEXT_DUE = Lookup(
-    lambda keys: select(subscriptions.c.lane_id, _first_due().label("due")).where(
+    lambda keys: select(subscriptions.c.lane_id, *_FIRST_DUE).where(
         subscriptions.c.lane_id.in_(keys),
         subscriptions.c.state == bindparam("state"),
         subscriptions.c.delete_time.is_(None),
@@ -194,7 +223,7 @@ def cancel_waiting(conn: Connection, call: CancelCall) -> int:
     statement = (
         select(queue.c.id, queue.c.token, queue.c.attempts)
         .where(queue.c.phase == WAITING, queue.c.lane_id == call.lane_id)
-        .order_by(queue.c.due, queue.c.id)
+        .order_by(queue.c.band, queue.c.due, queue.c.id)
         .limit(call.limit)
     )
     rows = conn.execute(statement).all()

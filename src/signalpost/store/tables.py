@@ -29,6 +29,12 @@ WAITING = literal_column("0", Integer)
 LEASED = literal_column("2", Integer)
 """Phase of a delivery that is leased."""
 
+LIVE = literal_column("0", Integer)
+"""Band of deliveries that events, or single retries, put in the queue."""
+
+REPLAYED = literal_column("1", Integer)
+"""Band of deliveries that a replay put in the queue."""
+
 FAILED = literal_column(str(int(DeliveryState.FAILED)), Integer)
 """State of a dead letter, literal for the same reason."""
 
@@ -167,8 +173,17 @@ queue = Table(
     Column("cause", SmallInteger, nullable=False),
     Column("claim_time", Big),
     Column("lease_until", Big),
+    Column("band", SmallInteger, nullable=False, server_default="0"),
+    Column("cancel_time", Big),  # of one under way that only a success is to outlive
 )
-_index("queue_wait", queue.c.lane_id, queue.c.due, queue.c.id, where=queue.c.phase == WAITING)
+_index(
+    "queue_wait",
+    queue.c.lane_id,
+    queue.c.band,
+    queue.c.due,
+    queue.c.id,
+    where=queue.c.phase == WAITING,
+)
 _index("queue_lease", queue.c.lease_until, where=queue.c.phase == LEASED)
 
 attempts = Table(
@@ -193,6 +208,34 @@ attempts = Table(
     Column("remote_address", Text, nullable=False),
     Column("response_body", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
+)
+
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("lane_id", Integer, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("request_id", Text),
+    Column("digest", LargeBinary, nullable=False),
+    Column("scope", SmallInteger, nullable=False),
+    Column("filter", Text, nullable=False),
+    Column("range_start", Big, nullable=False),
+    Column("range_end", Big, nullable=False),
+    Column("position", Big, nullable=False),  # all rows up to it are worked off
+    Column("last", Big, nullable=False),  # the row to end with
+    Column("delivery_count", Big, nullable=False),
+    Column("create_time", Big, nullable=False),
+    Column("end_time", Big),
+    sqlite_autoincrement=True,
+)
+_index("replays_running", replays.c.lane_id, unique=True, where=replays.c.end_time.is_(None))
+_index(
+    "replays_by_request",
+    replays.c.tenant_id,
+    replays.c.request_id,
+    unique=True,
+    where=replays.c.request_id.is_not(None),
 )
 
 event_types = Table(
