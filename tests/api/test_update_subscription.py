@@ -39,13 +39,14 @@ CHANGES: dict[str, Any] = {
     "retry_policy": RetryPolicy(max_attempts=3),
     "rate_limits": RateLimits(max_concurrent_attempts=6),
     "timeout": Duration(seconds=3),
+    "ordered": True,
     "allowed_ip_ranges": ["198.51.100.0/24", "2001:db8::/32"],
     "labels": {"team": "after", "tier": "gold"},
 }
 """A change of each field."""
 
 IDENTIFIERS = {"subscription_id", "tenant_id"}
-NOT_YET = {"ordered", "require_handshake"}
+NOT_YET = {"require_handshake"}
 OUTPUT_ONLY: dict[str, Any] = {
     "state": Subscription.SUSPENDED,
     "suspension_reason": Subscription.ENDPOINT_GONE,
@@ -116,7 +117,7 @@ async def test_an_output_only_field_is_ignored(service: Service, field: str) -> 
 
 @pytest.mark.parametrize(
     ("field", "fields"),
-    [("ordered", {"ordered": True}), ("require_handshake", {"require_handshake": True})],
+    [("require_handshake", {"require_handshake": True})],
 )
 async def test_a_field_without_behaviour_is_refused(
     service: Service, field: str, fields: dict[str, Any]

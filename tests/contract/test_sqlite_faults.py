@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from signalpost import failpoints
 from signalpost.domain.errors import SignalpostError, StorageFull
-from signalpost.ports import EventQuery, PageRequest
+from signalpost.ports import EventQuery, PageRequest, Recorded
 from signalpost.store import Store, engine
 from signalpost.store.events import AcceptCall
 from signalpost.store.writer import one_by_one
@@ -39,7 +39,7 @@ async def test_full_database_refuses_all_of_a_call_and_goes_on_with_room(store: 
     )
     refused, recorded = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(refused, StorageFull)
-    assert recorded is True
+    assert recorded == Recorded(None)
 
     await in_writer(store, "PRAGMA max_page_count = 1000000")
     await store.accept([event("big", content=big)], now=NOW)

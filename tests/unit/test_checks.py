@@ -263,7 +263,6 @@ def test_a_value_out_of_bounds_is_named_by_its_path(message: Message, path: str)
 @pytest.mark.parametrize(
     ("message", "path"),
     [
-        (Subscription(endpoint_uri=HOOK, ordered=True), "ordered"),
         (Subscription(endpoint_uri=HOOK, require_handshake=True), "require_handshake"),
         (RateLimits(max_attempts_per_second=0.5), "max_attempts_per_second"),
     ],

@@ -158,7 +158,6 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "tenant_id": Rule(check=_TENANT),
         "display_name": Rule(check=length(most=63)),
         "timeout": Rule(check=duration(timedelta(seconds=1), MAX_TIMEOUT, wants="1 to 30 seconds")),
-        "ordered": Rule(check=unsupported),
         "require_handshake": Rule(check=unsupported),
         "allowed_ip_ranges": Rule(most=MAX_IP_RANGES, check=cidr),
         "labels": Rule(most=64, key=length(least=1, most=63), check=length(most=255)),

@@ -58,6 +58,7 @@ def subscription_draft(message: SubscriptionMessage) -> SubscriptionDraft:
         max_concurrent_attempts=(
             message.rate_limits.max_concurrent_attempts or DEFAULT_CONCURRENCY
         ),
+        ordered=message.ordered,
         allowed_ip_ranges=tuple(ip_network(text) for text in message.allowed_ip_ranges),
         labels=dict(message.labels),
     )
@@ -88,6 +89,7 @@ def subscription_message(subscription: Subscription) -> SubscriptionMessage:
         retry_policy=_retry_policy_message(subscription.retry_policy),
         rate_limits=limits,
         timeout=duration(subscription.timeout),
+        ordered=subscription.ordered,
         allowed_ip_ranges=[str(network) for network in subscription.allowed_ip_ranges],
         labels=subscription.labels,
         state=cast("SubscriptionMessage.State.ValueType", subscription.state),

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from signalpost.delivery.lanes import LaneHome
 from signalpost.delivery.patience import patiently
+from signalpost.domain.lane import Lane
 from signalpost.ports import Clock, DeliveryQueue, SubscriptionStore
 
 _PERIOD = timedelta(seconds=5)
@@ -49,7 +50,7 @@ class Rescuer:
             await patiently(self.rescan)
 
     async def run_once(self) -> None:
-        """Take expired leases back, and finish deletions."""
+        """Take expired leases back, and finish deletions and changes of order."""
         now = self._clock.now()
         lanes = await self._queue.rescue(now=now, limit=_CHUNK)
         if lanes:
@@ -57,6 +58,16 @@ class Rescuer:
             self._lanes.notice(lanes, due=now)
         for lane_id in await self._queue.deleted_lanes():
             await self._subscriptions.cancel_waiting(lane_id, limit=_CHUNK, now=now)
+        for lane in await self._queue.unarranged_lanes():
+            await self._arrange(lane)
+
+    async def _arrange(self, lane: Lane) -> None:
+        after: str | None = ""
+        while after is not None:
+            after = await self._subscriptions.arrange(
+                lane.lane_id, after=after, limit=_CHUNK, now=self._clock.now()
+            )
+        self._lanes.notice([lane], due=self._clock.now())
 
     async def rescan(self) -> None:
         """Learn from the store of everything that waits."""

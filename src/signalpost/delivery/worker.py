@@ -111,10 +111,10 @@ class Worker:
         retry_at = None
         try:
             record = await self._attempter.attempt(lease)
-            held = await patiently(lambda: self._queue.record(record, now=self._clock.now()))
-            _log(record, held=held)
-            if held and isinstance(record.verdict, RetryAt):
-                retry_at = record.verdict.due
+            recorded = await patiently(lambda: self._queue.record(record, now=self._clock.now()))
+            _log(record, held=recorded is not None)
+            if recorded is not None:
+                retry_at = recorded.next_due
         finally:
             self._lanes.ended(lease.lane_id, retry_at=retry_at)
 

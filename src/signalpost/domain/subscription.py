@@ -100,6 +100,7 @@ class Subscription:
     retry_policy: RetryPolicy = RetryPolicy()
     timeout: timedelta = DEFAULT_TIMEOUT
     max_concurrent_attempts: int = DEFAULT_CONCURRENCY
+    ordered: bool = False
     allowed_ip_ranges: tuple[IpNetwork, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     state: State = State.ACTIVE

@@ -63,7 +63,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """What became of an event: `lanes` are those that got a delivery of it just now."""
+    """What became of an event: `lanes` are those in which a delivery of it may go now."""
 
     event_id: EventId
     duplicate: bool
@@ -211,6 +211,17 @@ class SubscriptionStore(Protocol):
         """
         ...
 
+    async def arrange(
+        self, lane_id: LaneId, *, after: str, limit: int, now: datetime
+    ) -> str | None:
+        """Arrange up to `limit` of the deliveries that wait in a lane as it is ordered now.
+
+        `after` is empty at first. Returns where to go on, None once all are arranged.
+        `replace` begins with it when it changes `ordered`. Until it is done nothing is handed
+        out of a lane that became ordered; one that no longer is goes on meanwhile.
+        """
+        ...
+
     async def cancel_waiting(self, lane_id: LaneId, *, limit: int, now: datetime) -> int:
         """End up to `limit` waiting deliveries of a lane as CANCELED; return how many."""
         ...
@@ -253,11 +264,23 @@ class AttemptRecord:
     verdict: Verdict
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a record led to.
+
+    `next_due` is when the delivery is due again or, in an ordered lane, the one that is now the
+    first of its resource; None if there is no such thing, or another attempt is under way.
+    """
+
+    next_due: datetime | None
+
+
 class DeliveryQueue(Protocol):
     """Hands out deliveries under leases and takes back what became of them.
 
     Invariants: a delivery is pending exactly while it is in the queue; at most one unexpired
-    lease is out for it; tokens only rise.
+    lease is out for it; tokens only rise. In an ordered lane at most one lease is out for each
+    resource, and of those that wait only the first by order of acceptance can be claimed.
     """
 
     async def recover(self, *, now: datetime) -> int:
@@ -288,16 +311,20 @@ class DeliveryQueue(Protocol):
         """
         ...
 
-    async def record(self, record: AttemptRecord, *, now: datetime) -> bool:
+    async def record(self, record: AttemptRecord, *, now: datetime) -> Recorded | None:
         """Store an attempt and what follows from it, in one transaction.
 
-        False, and nothing is changed, if the lease was lost meanwhile. Concurrent calls share
+        None, and nothing is changed, if the lease was lost meanwhile. Concurrent calls share
         a transaction. Repeating after StorageUnavailable is safe.
         """
         ...
 
     async def rescue(self, *, now: datetime, limit: int) -> Sequence[Lane]:
         """Take up to `limit` expired leases back, as `recover` does; return their active lanes."""
+        ...
+
+    async def unarranged_lanes(self) -> Sequence[Lane]:
+        """Return lanes of which `arrange` has not been called to the end."""
         ...
 
     async def deleted_lanes(self) -> Sequence[LaneId]:

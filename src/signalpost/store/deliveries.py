@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select, tuple_
 
 from signalpost.domain.delivery import Attempt, Delivery, DeliveryState, FailureReason
 from signalpost.domain.errors import NotFound
@@ -21,7 +21,15 @@ from signalpost.ports import DeliveryQuery, Page, PageRequest
 from signalpost.store.attempts import read as read_attempt
 from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.statements import AnyRow
-from signalpost.store.tables import FAILED, attempts, deliveries, events, queue, subscriptions
+from signalpost.store.tables import (
+    BEHIND,
+    FAILED,
+    attempts,
+    deliveries,
+    events,
+    queue,
+    subscriptions,
+)
 from signalpost.store.units import from_time, to_optional_time, to_time
 
 MOST_ATTEMPTS = 100
@@ -42,7 +50,7 @@ _COLUMNS: Select[Any] = (
         deliveries.c.create_time,
         deliveries.c.end_time,
         func.coalesce(queue.c.attempts, deliveries.c.attempts).label("attempts"),
-        queue.c.due,
+        case((queue.c.phase != BEHIND, queue.c.due)).label("due"),
         events.c.event_id,
         events.c.event_type,
         events.c.resource_type,

@@ -13,14 +13,15 @@ from signalpost import failpoints
 from signalpost.domain.delivery import DeliveryState, FailureReason, Trigger
 from signalpost.domain.errors import EventIdConflict, NotFound
 from signalpost.domain.event import Event, Resource
-from signalpost.domain.ids import EventId, TenantId
+from signalpost.domain.ids import EventId, LaneId, TenantId
 from signalpost.ports import Accepted, EventQuery, Page, PageRequest
 from signalpost.store.admission import Admission, EventKey, Known, admit, all_admitted
 from signalpost.store.matching import Matching
+from signalpost.store.order import Places, line_of
 from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.row_numbers import RowNumbers, floor
 from signalpost.store.statements import AnyRow, Lookup, Values, driven_insert
-from signalpost.store.tables import deliveries, events, queue
+from signalpost.store.tables import Phase, deliveries, events, queue
 from signalpost.store.units import from_time, to_time
 
 _INSERT_EVENT = driven_insert(events)
@@ -53,16 +54,16 @@ def accept(
     known = _known(conn, (event for call in calls for event in call.events))
     recipients = partial(matching.recipients, conn)
     answers: list[Sequence[Accepted | None] | EventIdConflict] = []
-    rows = _Rows([], [], [])
+    rows = _Rows([], [], [], Places(conn))
     for call in calls:
         admission = admit(call.events, known=known, recipients=recipients)
         answer = _answer(call, admission)
+        if not isinstance(answer, EventIdConflict):
+            for key, (event, chosen) in admission.fresh.items():
+                known[key] = Known(event.digest, len(chosen))
+            behind = rows.add(admission, now=call.now, numbers=numbers)
+            answer = _without(behind, answer)
         answers.append(answer)
-        if isinstance(answer, EventIdConflict):
-            continue
-        for key, (event, chosen) in admission.fresh.items():
-            known[key] = Known(event.digest, len(chosen))
-        rows.add(admission, now=call.now, numbers=numbers)
     rows.insert(conn)
     return answers
 
@@ -74,6 +75,24 @@ def _answer(call: AcceptCall, admission: Admission) -> Sequence[Accepted | None]
         return all_admitted(call.events, admission)
     except EventIdConflict as conflict:
         return conflict
+
+
+def _without(
+    behind: Mapping[EventId, set[LaneId]], answers: Sequence[Accepted | None]
+) -> Sequence[Accepted | None]:
+    """Leave out the lanes in which nothing new may go."""
+    if not behind:
+        return answers
+    return [
+        answer
+        and replace(
+            answer,
+            lanes=tuple(
+                lane for lane in answer.lanes if lane.lane_id not in behind.get(answer.event_id, ())
+            ),
+        )
+        for answer in answers
+    ]
 
 
 def preview(conn: Connection, drafts: Sequence[Event]) -> Sequence[Accepted]:
@@ -91,9 +110,14 @@ class _Rows:
     events: list[Values]
     deliveries: list[Values]
     queue: list[Values]
+    places: Places
 
-    def add(self, admission: Admission, *, now: datetime, numbers: RowNumbers) -> None:
+    def add(
+        self, admission: Admission, *, now: datetime, numbers: RowNumbers
+    ) -> Mapping[EventId, set[LaneId]]:
+        """Add what was admitted; return the lanes in which it waits behind something else."""
         created = from_time(now)
+        behind: dict[EventId, set[LaneId]] = {}
         for event, chosen in admission.fresh.values():
             # Not before its publish time, so that a search by that may end early.
             drawn = iter(numbers.draw(1 + len(chosen), at=max(now, event.publish_time)))
@@ -104,7 +128,14 @@ class _Rows:
                 self.deliveries.append(
                     (key, row, lane_id, event.tenant_id, *_NEW_DELIVERY, created, None)
                 )
-                self.queue.append((key, lane_id, row, _WAITING, created, *_NEW_IN_QUEUE))
+                phase, resource = _WAITING, None
+                if recipient.ordered:
+                    line = line_of(lane_id, event.resource)
+                    phase, resource = int(self.places.take(line)), line.resource
+                    if phase == Phase.BEHIND:
+                        behind.setdefault(event.event_id, set()).add(lane_id)
+                self.queue.append((key, lane_id, row, phase, created, *_NEW_IN_QUEUE, resource))
+        return behind
 
     def insert(self, conn: Connection) -> None:
         _INSERT_EVENT.many(conn, self.events)
@@ -115,7 +146,7 @@ class _Rows:
         _ENQUEUE.many(conn, self.queue)
 
 
-_WAITING = 0
+_WAITING = int(Phase.WAITING)
 # state, failure_reason, attempts
 _NEW_DELIVERY = (int(DeliveryState.PENDING), int(FailureReason.NONE), 0)
 # token, attempts, tries, set_start, cause, claim_time, lease_until, band, cancel_time

@@ -13,6 +13,7 @@ from signalpost.domain.ids import LaneId, TenantId
 from signalpost.domain.lane import Lane
 from signalpost.domain.subscription import State
 from signalpost.store.documents import read_filter
+from signalpost.store.order import Ordering
 from signalpost.store.statements import Driven
 from signalpost.store.tables import subscriptions
 
@@ -24,6 +25,7 @@ _OF_TENANT = Driven(
         subscriptions.c.state,
         subscriptions.c.max_concurrent_attempts,
         subscriptions.c.filter,
+        subscriptions.c.ordering,
     ).where(
         subscriptions.c.tenant_id == bindparam("tenant_id"),
         subscriptions.c.delete_time.is_(None),
@@ -39,6 +41,7 @@ class Recipient:
     lane: Lane
     filter: EventFilter
     active: bool
+    ordered: bool
 
 
 class Matching:
@@ -82,6 +85,7 @@ def _load(conn: Connection, tenant_id: TenantId) -> tuple[Recipient, ...]:
             lane=Lane(LaneId(row.lane_id), tenant_id, row.max_concurrent_attempts),
             filter=read_filter(row.filter),
             active=row.state == State.ACTIVE,
+            ordered=Ordering(row.ordering).is_ordered,
         )
         for row in _OF_TENANT.fetch(conn, (tenant_id,))
     )

@@ -6,8 +6,8 @@ that is not found was leased anew meanwhile, and nothing of it is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -19,11 +19,12 @@ from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
-from signalpost.ports import AttemptRecord
+from signalpost.ports import AttemptRecord, Recorded
 from signalpost.store import attempts
+from signalpost.store.order import Line, settle
 from signalpost.store.statements import AnyRow, Driven, Lookup, Values
 from signalpost.store.tables import LEASED, WAITING, deliveries, queue, subscriptions
-from signalpost.store.units import from_time, to_time
+from signalpost.store.units import from_time, to_optional_time, to_time
 
 _LEASED_ROWS = select(
     queue.c.id,
@@ -34,6 +35,7 @@ _LEASED_ROWS = select(
     queue.c.set_start,
     queue.c.cause,
     queue.c.claim_time,
+    queue.c.resource,
     subscriptions.c.tenant_id,
     subscriptions.c.max_concurrent_attempts,
     subscriptions.c.state,
@@ -116,12 +118,12 @@ class _End:
     reason: FailureReason
 
 
-def record(conn: Connection, calls: Sequence[RecordCall]) -> list[bool]:
-    """Store attempts and what follows; False for each whose lease was lost."""
+def record(conn: Connection, calls: Sequence[RecordCall]) -> list[Recorded | None]:
+    """Store attempts and what follows; None for each whose lease was lost."""
     keys = [call.record.lease.key for call in calls]
     rows = {row.id: row for row in _BY_ID.fetch(conn, keys)}
-    changes = _Changes([], [], [], [])
-    stored: list[bool] = []
+    changes = _Changes()
+    stored: list[AnyRow | None] = []
     for call in calls:
         lease = call.record.lease
         row = rows.get(lease.key)
@@ -129,9 +131,9 @@ def record(conn: Connection, calls: Sequence[RecordCall]) -> list[bool]:
         if row is not None and held:
             del rows[lease.key]
             changes.add(row, call.record.attempt, verdict=call.record.verdict, now=call.now)
-        stored.append(held)
-    changes.apply(conn)
-    return stored
+        stored.append(row if held else None)
+    next_due = changes.apply(conn, now=max(call.now for call in calls))
+    return [None if row is None else Recorded(next_due.get(row.id)) for row in stored]
 
 
 def recover(conn: Connection, now: datetime) -> int:
@@ -163,7 +165,7 @@ def _lane(row: AnyRow) -> Lane:
 
 
 def _interrupt(conn: Connection, rows: Iterable[AnyRow], *, now: datetime) -> None:
-    changes = _Changes([], [], [], [])
+    changes = _Changes()
     for row in rows:
         attempt = Attempt(
             number=row.attempts + 1,
@@ -172,7 +174,7 @@ def _interrupt(conn: Connection, rows: Iterable[AnyRow], *, now: datetime) -> No
             result=_INTERRUPTED,
         )
         changes.add(row, attempt, verdict=RetryAt(now, charged=False), now=now)
-    changes.apply(conn)
+    changes.apply(conn, now=now)
 
 
 def _follows(verdict: Verdict, *, deleted: bool) -> _End | RetryAt:
@@ -192,16 +194,20 @@ def _follows(verdict: Verdict, *, deleted: bool) -> _End | RetryAt:
 
 @dataclass(frozen=True, slots=True)
 class _Changes:
-    """What a transaction writes."""
+    """What a transaction writes. `retries` and `lines` are those of each delivery."""
 
-    attempts: list[Values]
-    requeued: list[Values]
-    dequeued: list[Values]
-    ended: list[Values]
+    attempts: list[Values] = field(default_factory=list)
+    requeued: list[Values] = field(default_factory=list)
+    dequeued: list[Values] = field(default_factory=list)
+    ended: list[Values] = field(default_factory=list)
+    retries: dict[int, datetime] = field(default_factory=dict)
+    lines: dict[int, Line] = field(default_factory=dict)
 
     def add(self, row: AnyRow, attempt: Attempt, *, verdict: Verdict, now: datetime) -> None:
         number = row.attempts + 1
         self.attempts.append(attempts.write(row.id, replace(attempt, number=number)))
+        if row.resource is not None:
+            self.lines[row.id] = Line(row.lane_id, row.resource)
         follows = _follows(verdict, deleted=row.delete_time is not None)
         match follows:
             case _End(state, reason):
@@ -214,11 +220,18 @@ class _Changes:
                     if set_start is None:
                         set_start = from_time(attempt.start_time) - row.stopped
                 self.requeued.append((from_time(due), tries, set_start, row.id, row.token))
+                self.retries[row.id] = due
             case _:
                 assert_never(follows)
 
-    def apply(self, conn: Connection) -> None:
+    def apply(self, conn: Connection, *, now: datetime) -> Mapping[int, datetime | None]:
+        """Write it. Return when a delivery, or the next of its line, is due again."""
         attempts.INSERT_ATTEMPT.many(conn, self.attempts)
         _REQUEUE.many(conn, self.requeued)
         DEQUEUE.many(conn, self.dequeued)
         END_DELIVERY.many(conn, self.ended)
+        if not self.lines:
+            return self.retries
+        first_due = settle(conn, self.lines.values(), now=from_time(now))
+        due = {key: to_optional_time(first_due.get(line)) for key, line in self.lines.items()}
+        return self.retries | due

@@ -24,12 +24,26 @@ from signalpost.domain.ids import DeliveryKey, EventId, LaneId, TenantId
 from signalpost.domain.lane import Lane
 from signalpost.domain.subscription import State
 from signalpost.ports import Backlog, Pick
+from signalpost.store.order import IS_ARRANGED
 from signalpost.store.outcomes import DEQUEUE, END_DELIVERY
 from signalpost.store.statements import AnyRow, Driven, Lookup, Values
-from signalpost.store.tables import LEASED, LIVE, REPLAYED, WAITING, events, queue, subscriptions
+from signalpost.store.tables import (
+    BEHIND,
+    LEASED,
+    LIVE,
+    REPLAYED,
+    WAITING,
+    events,
+    queue,
+    subscriptions,
+)
 from signalpost.store.units import from_time, to_optional_time, to_time
 
-_IS_OPEN = (subscriptions.c.delete_time.is_(None)) & (subscriptions.c.state == int(State.ACTIVE))
+_IS_OPEN = (
+    (subscriptions.c.delete_time.is_(None))
+    & (subscriptions.c.state == int(State.ACTIVE))
+    & IS_ARRANGED
+)
 
 
 def _due(band: ColumnElement[int]) -> Select[Any]:
@@ -78,6 +92,7 @@ _ACTIVE = Lookup(
         subscriptions.c.lane_id.in_(keys),
         subscriptions.c.state == bindparam("state"),
         subscriptions.c.delete_time.is_(None),
+        IS_ARRANGED,
     ),
     "state",
 )
@@ -213,20 +228,21 @@ _NEXT_DUE = Lookup(
         subscriptions.c.lane_id.in_(keys),
         subscriptions.c.state == bindparam("state"),
         subscriptions.c.delete_time.is_(None),
+        IS_ARRANGED,
     ),
     "state",
 )
 
 
 def cancel_waiting(conn: Connection, call: CancelCall) -> int:
-    """End waiting deliveries of a lane as CANCELED, the oldest first."""
-    statement = (
-        select(queue.c.id, queue.c.token, queue.c.attempts)
-        .where(queue.c.phase == WAITING, queue.c.lane_id == call.lane_id)
-        .order_by(queue.c.band, queue.c.due, queue.c.id)
-        .limit(call.limit)
+    """End waiting deliveries of a lane as CANCELED, those behind another one last."""
+    of_lane = select(queue.c.id, queue.c.token, queue.c.attempts).where(
+        queue.c.lane_id == call.lane_id
     )
-    rows = conn.execute(statement).all()
+    first = of_lane.where(queue.c.phase == WAITING).order_by(queue.c.band, queue.c.due, queue.c.id)
+    behind = of_lane.where(queue.c.resource.is_not(None), queue.c.phase == BEHIND)
+    rows = [*conn.execute(first.limit(call.limit))]
+    rows += conn.execute(behind.limit(call.limit - len(rows)))
     DEQUEUE.many(conn, [(row.id, row.token) for row in rows])
     END_DELIVERY.many(conn, [_canceled(row, now=call.now) for row in rows])
     return len(rows)
@@ -239,8 +255,10 @@ def _canceled(row: AnyRow, *, now: datetime) -> Values:
 
 def deleted_lanes(conn: Connection) -> Sequence[LaneId]:
     """Return lanes of deleted subscriptions in which something still waits."""
-    waits = exists().where(queue.c.phase == WAITING, queue.c.lane_id == subscriptions.c.lane_id)
+    of_lane = exists().where(queue.c.lane_id == subscriptions.c.lane_id)
+    waits = of_lane.where(queue.c.phase == WAITING)
+    behind = of_lane.where(queue.c.resource.is_not(None), queue.c.phase == BEHIND)
     statement = select(subscriptions.c.lane_id).where(
-        subscriptions.c.delete_time.is_not(None), waits
+        subscriptions.c.delete_time.is_not(None), waits | behind
     )
     return [LaneId(lane_id) for lane_id in conn.scalars(statement)]

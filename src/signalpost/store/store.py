@@ -23,8 +23,10 @@ from signalpost.ports import (
     Page,
     PageRequest,
     Pick,
+    Recorded,
     SubscriptionQuery,
 )
+from signalpost.store.arranging import ArrangeCall, arrange, unarranged_lanes
 from signalpost.store.deliveries import get_delivery, list_deliveries
 from signalpost.store.engine import writer_engine
 from signalpost.store.event_types import (
@@ -67,6 +69,7 @@ _RECORD = Verb(
 )
 _RECOVER = one_by_one(recover)
 _RESCUE = one_by_one(rescue)
+_ARRANGE = one_by_one(arrange)
 _CANCEL_WAITING = one_by_one(cancel_waiting)
 _TOUCH = one_by_one(touch, can_wait=True)
 _CREATE_TYPE = one_by_one(create_event_type, can_wait=True)
@@ -204,6 +207,13 @@ class Store:
         call = DeleteCall(tenant_id=tenant_id, subscription_id=subscription_id, etag=etag, now=now)
         return await self._writer.submit(self._delete, call)
 
+    async def arrange(
+        self, lane_id: LaneId, *, after: str, limit: int, now: datetime
+    ) -> str | None:
+        """Arrange what waits in a lane as it is ordered now; None once that is done."""
+        call = ArrangeCall(lane_id=lane_id, after=after, limit=limit, now=now)
+        return await self._writer.submit(_ARRANGE, call)
+
     async def cancel_waiting(self, lane_id: LaneId, *, limit: int, now: datetime) -> int:
         """End waiting deliveries of a lane as CANCELED; return how many."""
         call = CancelCall(lane_id=lane_id, limit=limit, now=now)
@@ -228,8 +238,8 @@ class Store:
         """Return when the first waiting delivery of each lane is due."""
         return await self._for_delivery.run(next_due, lanes)
 
-    async def record(self, record: AttemptRecord, *, now: datetime) -> bool:
-        """Store an attempt and what follows; False if its lease was lost."""
+    async def record(self, record: AttemptRecord, *, now: datetime) -> Recorded | None:
+        """Store an attempt and what follows; None if its lease was lost."""
         content_bytes = len(record.attempt.result.response_body) + _ROW_BYTES
         call = RecordCall(record=record, now=now)
         return await self._writer.submit(_RECORD, call, content_bytes=content_bytes)
@@ -237,6 +247,10 @@ class Store:
     async def rescue(self, *, now: datetime, limit: int) -> Sequence[Lane]:
         """Take expired leases back; return their lanes, each once."""
         return await self._writer.submit(_RESCUE, RescueCall(now=now, limit=limit))
+
+    async def unarranged_lanes(self) -> Sequence[Lane]:
+        """Return lanes of which `arrange` has not been called to the end."""
+        return await self._for_delivery.run(unarranged_lanes)
 
     async def deleted_lanes(self) -> Sequence[LaneId]:
         """Return lanes of deleted subscriptions in which something still waits."""

@@ -23,6 +23,7 @@ from signalpost.store.documents import (
     write_ranges,
     write_texts,
 )
+from signalpost.store.order import Ordering
 from signalpost.store.sealing import Sealer
 from signalpost.store.statements import AnyRow
 from signalpost.store.units import (
@@ -66,6 +67,7 @@ def write(subscription: Subscription, *, sealer: Sealer) -> dict[str, Any]:
         "update_time": from_time(subscription.update_time),
         "stop_time": from_optional_time(subscription.stop_time),
         "stopped": from_duration(subscription.stopped),
+        "ordering": int(Ordering.ON if subscription.ordered else Ordering.OFF),
     }
 
 
@@ -114,6 +116,7 @@ def read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscription
         suspension_message=row.suspension_message,
         stop_time=to_optional_time(row.stop_time),
         stopped=to_duration(row.stopped),
+        ordered=Ordering(row.ordering).is_ordered,
         version=row.version,
         lane_id=LaneId(row.lane_id),
     )

@@ -16,8 +16,10 @@ from signalpost.domain.ids import LaneId, SubscriptionId, TenantId
 from signalpost.domain.subscription import Subscription
 from signalpost.ports import Page, PageRequest, SubscriptionQuery
 from signalpost.store import subscription_rows
+from signalpost.store.arranging import ArrangeCall, arrange
 from signalpost.store.documents import read_filter
 from signalpost.store.matching import Matching
+from signalpost.store.order import Ordering
 from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.sealing import Sealer
 from signalpost.store.statements import AnyRow
@@ -26,6 +28,9 @@ from signalpost.store.units import from_time
 
 _LIVE = subscriptions.c.delete_time.is_(None)
 _OVERHEAD_BYTES = 512
+
+_CHUNK = 500
+"""Deliveries that are arranged with the change of a subscription that calls for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,22 +73,29 @@ class Registrar:
     def replace(self, conn: Connection, call: ReplaceCall) -> Subscription:
         """Store a changed one. Raises NotFound, EtagMismatch."""
         changed = call.subscription
-        lane_id = _current(conn, changed.tenant_id, changed.subscription_id, etag=changed.etag)
+        row = _current(conn, changed.tenant_id, changed.subscription_id, etag=changed.etag)
+        lane_id = LaneId(row.lane_id)
+        ordering = Ordering(row.ordering).changed(ordered=changed.ordered)
         stored = replace(
             changed, lane_id=lane_id, version=changed.version + 1, update_time=call.now
         )
         conn.execute(
             update(subscriptions)
             .where(subscriptions.c.lane_id == lane_id)
-            .values(subscription_rows.write(stored, sealer=self.sealer))
+            .values(
+                subscription_rows.write(stored, sealer=self.sealer) | {"ordering": int(ordering)}
+            )
         )
+        if ordering != row.ordering:
+            arrange(conn, ArrangeCall(lane_id=lane_id, after="", limit=_CHUNK, now=call.now))
         self._store_keys(conn, stored)
         self.matching.forget(stored.tenant_id)
         return stored
 
     def delete(self, conn: Connection, call: DeleteCall) -> LaneId:
         """Leave a tombstone without secrets. Raises NotFound, EtagMismatch."""
-        lane_id = _current(conn, call.tenant_id, call.subscription_id, etag=call.etag)
+        row = _current(conn, call.tenant_id, call.subscription_id, etag=call.etag)
+        lane_id = LaneId(row.lane_id)
         conn.execute(
             update(subscriptions)
             .where(subscriptions.c.lane_id == lane_id)
@@ -115,14 +127,15 @@ def _named(tenant_id: TenantId, subscription_id: SubscriptionId) -> ColumnElemen
 
 def _current(
     conn: Connection, tenant_id: TenantId, subscription_id: SubscriptionId, *, etag: str | None
-) -> LaneId:
-    columns = select(subscriptions.c.lane_id, subscriptions.c.version)
+) -> AnyRow:
+    c = subscriptions.c
+    columns = select(c.lane_id, c.version, c.ordering)
     row = conn.execute(columns.where(_named(tenant_id, subscription_id))).one_or_none()
     if row is None:
         raise NotFound("subscription", subscription_id)
     if etag is not None and etag != str(row.version):
         raise EtagMismatch("subscription", subscription_id)
-    return LaneId(row.lane_id)
+    return row
 
 
 @dataclass(frozen=True, slots=True)

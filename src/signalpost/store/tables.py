@@ -7,6 +7,8 @@ attempt changes there, and no index covers what changes in `deliveries`.
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -23,11 +25,23 @@ from sqlalchemy import (
 
 from signalpost.domain.delivery import DeliveryState
 
-WAITING = literal_column("0", Integer)
-"""Phase of a delivery that a claim may take. Literal, for the planner must know it."""
 
-LEASED = literal_column("2", Integer)
-"""Phase of a delivery that is leased."""
+class Phase(IntEnum):
+    """What may be done with a pending delivery."""
+
+    WAITING = 0  # a claim may take it
+    LEASED = 2
+    BEHIND = 3  # another one of its resource goes first, see `order`
+
+
+def _literal(number: IntEnum) -> ColumnElement[int]:
+    """Return a number as part of a statement's text, for the planner must know it."""
+    return literal_column(str(int(number)), Integer)
+
+
+WAITING = _literal(Phase.WAITING)
+LEASED = _literal(Phase.LEASED)
+BEHIND = _literal(Phase.BEHIND)
 
 LIVE = literal_column("0", Integer)
 """Band of deliveries that events, or single retries, put in the queue."""
@@ -35,8 +49,8 @@ LIVE = literal_column("0", Integer)
 REPLAYED = literal_column("1", Integer)
 """Band of deliveries that a replay put in the queue."""
 
-FAILED = literal_column(str(int(DeliveryState.FAILED)), Integer)
-"""State of a dead letter, literal for the same reason."""
+FAILED = _literal(DeliveryState.FAILED)
+"""State of a dead letter."""
 
 # SQLite makes a column its row number only if its type is INTEGER to the letter.
 Big = BigInteger().with_variant(Integer(), "sqlite")
@@ -101,6 +115,7 @@ subscriptions = Table(
     Column("delete_time", Big),
     Column("stop_time", Big),  # since when it is paused or suspended
     Column("stopped", Big, nullable=False, server_default="0"),  # how long before that
+    Column("ordering", SmallInteger, nullable=False, server_default="0"),  # see `order`
     sqlite_autoincrement=True,
 )
 _index(
@@ -115,6 +130,11 @@ Index(
     subscriptions.c.subscription_id,
     subscriptions.c.tenant_id,
 )
+
+UNARRANGED = subscriptions.c.ordering > literal_column("1", Integer)
+"""What holds while a change of `ordered` is not through, see `order`."""
+
+_index("subscriptions_unarranged", subscriptions.c.lane_id, where=UNARRANGED)
 
 signing_keys = Table(
     "signing_keys",
@@ -175,6 +195,7 @@ queue = Table(
     Column("lease_until", Big),
     Column("band", SmallInteger, nullable=False, server_default="0"),
     Column("cancel_time", Big),  # of one under way that only a success is to outlive
+    Column("resource", Text),  # in ordered lanes
 )
 _index(
     "queue_wait",
@@ -185,6 +206,15 @@ _index(
     where=queue.c.phase == WAITING,
 )
 _index("queue_lease", queue.c.lease_until, where=queue.c.phase == LEASED)
+# What waits or is leased comes before what is behind it: one look at the first tells all.
+_index(
+    "queue_order",
+    queue.c.lane_id,
+    queue.c.resource,
+    queue.c.phase,
+    queue.c.event_row,
+    where=queue.c.resource.is_not(None),
+)
 
 attempts = Table(
     "attempts",

@@ -31,6 +31,9 @@ from signalpost.subscriptions.keys import Keyed, KeyRing, keyed, log_fields
 CANCEL_CHUNK = 1000
 """Deliveries that one transaction cancels at most, so that none of them is long."""
 
+ARRANGE_CHUNK = 500
+"""Deliveries that one transaction brings into order at most."""
+
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -47,6 +50,7 @@ class SubscriptionDraft:
     retry_policy: RetryPolicy
     timeout: timedelta
     max_concurrent_attempts: int
+    ordered: bool
     allowed_ip_ranges: tuple[IpNetwork, ...]
     labels: Mapping[str, str]
 
@@ -128,6 +132,8 @@ class Registrar:
             tenant_id, subscription_id, revise, etag=etag, validate_only=validate_only
         )
         if not validate_only:
+            if change.current.ordered != change.former.ordered:
+                await self._arrange(change.current)
             self._tell(change)
         return change.current
 
@@ -165,6 +171,14 @@ class Registrar:
         )
         if violations:
             raise RequestInvalid(violations)
+
+    async def _arrange(self, subscription: Subscription) -> None:
+        """Bring what waits into order, or out of it. If it is interrupted, that is done later."""
+        after: str | None = ""
+        while after is not None:
+            after = await self._store.arrange(
+                subscription.lane_id, after=after, limit=ARRANGE_CHUNK, now=self._clock.now()
+            )
 
     def _tell(self, change: Change) -> None:
         current = change.current
@@ -205,6 +219,7 @@ class Registrar:
             retry_policy=draft.retry_policy,
             timeout=draft.timeout,
             max_concurrent_attempts=draft.max_concurrent_attempts,
+            ordered=draft.ordered,
             allowed_ip_ranges=draft.allowed_ip_ranges,
             labels=dict(draft.labels),
         )

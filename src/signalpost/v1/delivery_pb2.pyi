@@ -146,7 +146,9 @@ class Delivery(_message.Message):
 
     @_builtins.property
     def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the next attempt is due. Unset if it ended."""
+        """Output only. When the next attempt is due. Unset if it ended, or while it
+        waits behind an earlier delivery of its resource (`Subscription.ordered`).
+        """
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:

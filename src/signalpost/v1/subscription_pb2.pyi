@@ -157,8 +157,14 @@ class Subscription(_message.Message):
     ordered: _builtins.bool
     """Optional. Sends the events of one resource strictly in the order in which
     they were accepted: while one is retried, the later ones of its resource
-    wait. A delivery that is reopened takes its place among those that still
-    wait.
+    wait, and no others. One that fails for good or is canceled lets the next
+    go. A delivery that is reopened takes its place among those that still
+    wait, the earliest accepted first.
+
+    It can be changed at any time. Turned on, it holds for what already waits,
+    behind what is under way at that moment; until all of that is in order,
+    nothing is sent to the endpoint, which takes some seconds for every 100,000
+    deliveries that wait. Turned off, what waited its turn goes at once.
     """
     require_handshake: _builtins.bool
     """Optional. Asks the endpoint for its consent by the CloudEvents abuse
