@@ -34,6 +34,8 @@ from signalpost.health import HealthServer
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
+from signalpost.publishing.repair import Repairer
+from signalpost.publishing.replay import Replayer
 from signalpost.publishing.schemas import SchemaInvalid
 from signalpost.sender.guard import Listener
 from signalpost.sender.resolver import Resolver
@@ -105,7 +107,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         async with asyncio.TaskGroup() as loops:
             working = loops.create_task(parts.worker.run())
             keeping = [
-                loops.create_task(loop) for loop in (parts.rescuer.run(), parts.sender.run())
+                loops.create_task(loop)
+                for loop in (parts.rescuer.run(), parts.replayer.run(), parts.sender.run())
             ]
             await parts.server.start()
             _logger.info("serving", extra={"grpc": parts.grpc, "http": str(parts.health.address)})
@@ -126,6 +129,7 @@ class _Parts:
     health: HealthServer
     worker: Worker
     rescuer: Rescuer
+    replayer: Replayer
     sender: HttpSender
 
 
@@ -160,7 +164,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     stack.push_async_callback(asyncio.to_thread, health.stop)
     grpc = Address(settings.listen.host, server.port)
     own |= _sockets(grpc) | _sockets(health.address)
-    return _Parts(str(grpc), server, health, worker, rescuer, sender)
+    return _Parts(str(grpc), server, health, worker, rescuer, services.replayer, sender)
 
 
 async def _drain(parts: _Parts, working: asyncio.Task[None]) -> None:
@@ -248,12 +252,7 @@ def _services(
     endpoints = EndpointRules(policy=policy, dev=settings.dev)
     return Services(
         publisher=Publisher(
-            store,
-            catalogue=catalogue,
-            lanes=lanes,
-            clock=clock,
-            new_id=_new_id,
-            tracing=tracing,
+            store, catalogue=catalogue, lanes=lanes, clock=clock, new_id=_new_id, tracing=tracing
         ),
         catalogue=catalogue,
         event_types=EventTypes(store, catalogue=catalogue, clock=clock),
@@ -263,6 +262,8 @@ def _services(
         keys=keys,
         lifecycle=Lifecycle(changer, lanes=lanes),
         prober=prober,
+        repairer=Repairer(store.repairs, deliveries=store, lanes=lanes, clock=clock),
+        replayer=Replayer(store.repairs, lanes=lanes, clock=clock),
         clock=clock,
         events=store,
         subscriptions=store,

@@ -12,6 +12,10 @@ once. Actions: `kill` ends the process as a power cut would, `raise` raises `Inj
 | http.mid_body | half of the body of a request is sent |
 | outcome.before_commit | an attempt's outcome is written, not committed |
 | outcome.after_commit | committed, not yet acted upon |
+| retry.before_commit | a delivery is due again, not committed |
+| cancel.before_commit | deliveries are canceled, not committed |
+| replay.before_commit | deliveries of a replay are queued, not committed |
+| replay.after_commit | committed, the replay goes on |
 | handler | a gRPC handler is about to run |
 """
 
@@ -30,6 +34,10 @@ POINTS: Final = frozenset(
         "http.mid_body",
         "outcome.before_commit",
         "outcome.after_commit",
+        "retry.before_commit",
+        "cancel.before_commit",
+        "replay.before_commit",
+        "replay.after_commit",
         "handler",
     }
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from signalpost.ports import WebhookRequest
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
+from signalpost.publishing.repair import Repairer
+from signalpost.publishing.replay import Replayer
 from signalpost.store import Store
 from signalpost.subscriptions.changing import Changer
 from signalpost.subscriptions.endpoints import EndpointRules
@@ -114,6 +117,8 @@ def build(store: Store, lanes: LaneRecorder, clock: HandClock) -> Services:
         keys=keys,
         lifecycle=Lifecycle(changer, lanes=lanes),
         prober=Prober(NoNetwork(), clock=clock, user_agent="Signalpost/test"),
+        repairer=Repairer(store.repairs, deliveries=store, lanes=lanes, clock=clock),
+        replayer=Replayer(store.repairs, lanes=lanes, clock=clock),
         clock=clock,
         events=store,
         subscriptions=store,
@@ -175,10 +180,12 @@ async def running(folder: Path) -> AsyncIterator[Service]:
         await services.catalogue.load()
         server = build_server(services, address="127.0.0.1:0", reflection=True)
         await server.start()
+        replaying = asyncio.create_task(services.replayer.run())
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             service = Service(server, channel, store=store, lanes=lanes)
             service.clock = clock
             yield service
+        replaying.cancel()
         await server.drain(timedelta(0))
     finally:
         await store.aclose()

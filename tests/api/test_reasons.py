@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -15,6 +16,11 @@ from sqlalchemy import Connection
 
 from signalpost import failpoints
 from signalpost.store.writer import one_by_one
+from signalpost.v1.delivery_service_pb2 import (
+    ListDeliveriesRequest,
+    ReplayDeliveriesRequest,
+    RetryDeliveryRequest,
+)
 from signalpost.v1.errors_pb2 import ErrorReason
 from signalpost.v1.event_pb2 import Event, Resource
 from signalpost.v1.event_service_pb2 import (
@@ -41,7 +47,6 @@ AMOUNT_REQUIRED: Final = ParseDict({"required": ["amount"]}, Struct())
 
 NOT_YET: Final = frozenset(
     {
-        "STATE_INVALID",
         "ENDPOINT_UNVERIFIED",
         "CURSOR_EXPIRED",
         "RATE_LIMITED",
@@ -132,6 +137,25 @@ async def change_of_a_builtin_type(service: Service) -> Failure:
     return await failure_of(service.event_types.DeleteEventType(request))
 
 
+async def other_request(service: Service) -> Failure:
+    await service.subscribe(subscription_id="s")
+    request = ReplayDeliveriesRequest(subscription_id="s", request_id=str(uuid4()))
+    request.start_time.FromSeconds(1)
+    await service.deliveries.ReplayDeliveries(request)
+    request.start_time.FromSeconds(2)
+    return await failure_of(service.deliveries.ReplayDeliveries(request))
+
+
+async def retry_for_a_deleted_subscription(service: Service) -> Failure:
+    await service.subscribe(subscription_id="s")
+    await service.publish(event())
+    found = await service.deliveries.ListDeliveries(ListDeliveriesRequest())
+    deletion = DeleteSubscriptionRequest(subscription_id="s")
+    await service.subscriptions.DeleteSubscription(deletion)
+    request = RetryDeliveryRequest(delivery_id=found.deliveries[0].delivery_id)
+    return await failure_of(service.deliveries.RetryDelivery(request))
+
+
 async def closed_store(service: Service) -> Failure:
     await service.store.aclose()
     return await failure_of(service.publish(event()))
@@ -185,6 +209,13 @@ TABLE: Final = {
     "ALREADY_EXISTS": Row(same_name_twice, EXISTS, ("ResourceInfo",)),
     "EVENT_ID_CONFLICT": Row(other_content, EXISTS, ("ResourceInfo",)),
     "ETAG_MISMATCH": Row(stale_etag, grpc.StatusCode.ABORTED, ("ResourceInfo",)),
+    "REQUEST_ID_CONFLICT": Row(other_request, EXISTS, ("ResourceInfo",)),
+    "STATE_INVALID": Row(
+        retry_for_a_deleted_subscription,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        ("PreconditionFailure",),
+        frozenset({"state"}),
+    ),
     "EVENT_TYPE_BUILTIN": Row(
         change_of_a_builtin_type, grpc.StatusCode.FAILED_PRECONDITION, ("PreconditionFailure",)
     ),

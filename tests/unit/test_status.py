@@ -31,6 +31,7 @@ EXAMPLES: list[tuple[SignalpostError, int, type[Message] | None]] = [
         code_pb2.FAILED_PRECONDITION,
         PreconditionFailure,
     ),
+    (errors.RequestIdConflict("r"), code_pb2.ALREADY_EXISTS, ResourceInfo),
     (errors.QuotaExceeded("s", "too many keys"), code_pb2.RESOURCE_EXHAUSTED, QuotaFailure),
     (errors.CredentialsInvalid("there are two"), code_pb2.UNAUTHENTICATED, None),
     (errors.Overloaded(), code_pb2.UNAVAILABLE, RetryInfo),

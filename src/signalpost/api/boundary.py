@@ -42,8 +42,12 @@ MAX_REQUEST_BYTES = 4 * 1024 * 1024
 CEILING_SECONDS = 10.0
 """Longest that a call may take."""
 
-CEILINGS_SECONDS: Final[Mapping[str, float]] = {"TestSubscription": 40.0}
-"""The same for those methods that make a request to an endpoint."""
+CEILINGS_SECONDS: Final[Mapping[str, float]] = {
+    "TestSubscription": 40.0,
+    "ReplayDeliveries": 40.0,
+    "CancelDeliveries": 40.0,
+}
+"""The same for methods that make a request to an endpoint or go through many deliveries."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Method = Callable[[Any, Context], Awaitable[Message]]

@@ -55,6 +55,7 @@ _RESOURCE_TYPE = text(
 _RESOURCE_ID = text(
     r"[^\x00-\x1f\x7f-\x9f]{1,256}", "1 to 256 characters, no control characters among them"
 )
+_UUID = text(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", "a UUID")
 TRACEPARENT = text(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}",
     "a traceparent of W3C Trace Context",
@@ -107,6 +108,13 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "subscription_id": Rule(check=_SUBSCRIPTION_ID),
         "event_id": Rule(check=_EVENT_ID),
     },
+    "RetryDeliveryRequest": {"delivery_id": Rule(required=True, check=length(most=64))},
+    "ReplayDeliveriesRequest": {
+        **_ONE_SUBSCRIPTION,
+        "start_time": _REQUIRED,
+        "request_id": Rule(check=_UUID),
+    },
+    "CancelDeliveriesRequest": _ONE_SUBSCRIPTION,
     "CreateEventTypeRequest": {"event_type": _REQUIRED},
     "GetEventTypeRequest": _ONE_EVENT_TYPE,
     "ListEventTypesRequest": _PAGE,

@@ -13,12 +13,12 @@ _LAST_MICROSECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(mic
 
 
 def moment(message: Message, field: str) -> datetime | None:
-    """Return the time in a field, rounded up, so that it bounds whole microseconds exactly.
+    """Return the time in a field as `instant` does, None if it is unset."""
+    return instant(message, field) if message.HasField(field) else None
 
-    None if it is unset.
-    """
-    if not message.HasField(field):
-        return None
+
+def instant(message: Message, field: str) -> datetime:
+    """Return the time in a field, rounded up, so that it bounds whole microseconds exactly."""
     value: Timestamp = getattr(message, field)
     microseconds = value.seconds * 10**6 - (-value.nanos // 1000)
     return _EPOCH + timedelta(microseconds=min(microseconds, _LAST_MICROSECOND))

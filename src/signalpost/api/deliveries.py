@@ -1,4 +1,4 @@
-"""DeliveryService: shows deliveries."""
+"""DeliveryService: shows deliveries and repairs them."""
 
 from __future__ import annotations
 
@@ -8,34 +8,44 @@ from signalpost.api.boundary import Context
 from signalpost.api.checks import demand
 from signalpost.api.convert_deliveries import delivery_message
 from signalpost.api.convert_events import event_filter, listed_tenant
-from signalpost.api.convert_times import moment
+from signalpost.api.convert_times import instant, moment
 from signalpost.api.paging import Pager, fitting
 from signalpost.domain.delivery import DeliveryState
-from signalpost.domain.errors import NotFound
-from signalpost.domain.ids import EventId, SubscriptionId, delivery_key
+from signalpost.domain.errors import NotFound, Reason, RequestInvalid, Violation
+from signalpost.domain.ids import DeliveryKey, EventId, SubscriptionId, TenantId, delivery_key
+from signalpost.domain.replay import ReplayOrder, ReplayScope
 from signalpost.ports import DeliveryQuery, DeliveryReader
+from signalpost.publishing.repair import Repairer
+from signalpost.publishing.replay import Replayer
 from signalpost.v1.delivery_service_pb2 import (
+    CancelDeliveriesRequest,
+    CancelDeliveriesResponse,
     GetDeliveryRequest,
     GetDeliveryResponse,
     ListDeliveriesRequest,
     ListDeliveriesResponse,
+    ReplayDeliveriesRequest,
+    ReplayDeliveriesResponse,
+    RetryDeliveryRequest,
+    RetryDeliveryResponse,
 )
 
 
 class DeliveryServicer:
-    """Gets and lists deliveries."""
+    """Gets, lists, retries, replays and cancels deliveries."""
 
-    def __init__(self, deliveries: DeliveryReader, *, pager: Pager) -> None:
+    def __init__(
+        self, deliveries: DeliveryReader, *, repairer: Repairer, replayer: Replayer, pager: Pager
+    ) -> None:
         self._deliveries = deliveries
+        self._repairer = repairer
+        self._replayer = replayer
         self._pager = pager
 
     async def GetDelivery(self, request: GetDeliveryRequest, _: Context) -> GetDeliveryResponse:
         """Show a delivery with its attempts."""
         demand(request)
-        key = delivery_key(request.delivery_id)
-        if key is None:
-            raise NotFound("delivery", request.delivery_id)
-        delivery = await self._deliveries.get_delivery(key)
+        delivery = await self._deliveries.get_delivery(_key(request.delivery_id))
         return GetDeliveryResponse(delivery=delivery_message(delivery, with_attempts=True))
 
     async def ListDeliveries(
@@ -61,3 +71,62 @@ class DeliveryServicer:
         )
         token = self._pager.token(request, next_after)
         return ListDeliveriesResponse(deliveries=shown, next_page_token=token)
+
+    async def RetryDelivery(
+        self, request: RetryDeliveryRequest, _: Context
+    ) -> RetryDeliveryResponse:
+        """Attempt a delivery now."""
+        demand(request)
+        delivery = await self._repairer.retry(_key(request.delivery_id))
+        return RetryDeliveryResponse(delivery=delivery_message(delivery, with_attempts=True))
+
+    async def ReplayDeliveries(
+        self, request: ReplayDeliveriesRequest, _: Context
+    ) -> ReplayDeliveriesResponse:
+        """Queue deliveries of stored events again, or only count them."""
+        order = _order(request)
+        if request.validate_only:
+            count = await self._replayer.count(order)
+        else:
+            request_id = request.request_id.lower() or None
+            count = await self._replayer.replay(order, request_id=request_id)
+        return ReplayDeliveriesResponse(delivery_count=count)
+
+    async def CancelDeliveries(
+        self, request: CancelDeliveriesRequest, _: Context
+    ) -> CancelDeliveriesResponse:
+        """Cancel pending deliveries, or only count them."""
+        demand(request)
+        canceled = await self._repairer.cancel(
+            TenantId(request.tenant_id),
+            SubscriptionId(request.subscription_id),
+            chosen=event_filter(request.filter),
+            end=moment(request, "end_time"),
+            validate_only=request.validate_only,
+        )
+        return CancelDeliveriesResponse(
+            delivery_count=canceled.waiting, under_way_count=canceled.under_way
+        )
+
+
+def _key(name: str) -> DeliveryKey:
+    key = delivery_key(name)
+    if key is None:
+        raise NotFound("delivery", name)
+    return key
+
+
+def _order(request: ReplayDeliveriesRequest) -> ReplayOrder:
+    demand(request)
+    start, end = instant(request, "start_time"), moment(request, "end_time")
+    if end is not None and end <= start:
+        description = "must be after start_time"
+        raise RequestInvalid([Violation("end_time", Reason.FIELD_INVALID, description)])
+    return ReplayOrder(
+        tenant_id=TenantId(request.tenant_id),
+        subscription_id=SubscriptionId(request.subscription_id),
+        scope=ReplayScope(int(request.scope)) if request.scope else ReplayScope.FAILED,
+        filter=event_filter(request.filter),
+        start=start,
+        end=end,
+    )

@@ -24,6 +24,8 @@ from signalpost.ports import Clock, DeliveryReader, EventStore, SubscriptionStor
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
+from signalpost.publishing.repair import Repairer
+from signalpost.publishing.replay import Replayer
 from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar
@@ -75,6 +77,8 @@ class Services:
     keys: KeyRing
     lifecycle: Lifecycle
     prober: Prober
+    repairer: Repairer
+    replayer: Replayer
     clock: Clock
     events: EventStore
     subscriptions: SubscriptionStore
@@ -154,7 +158,10 @@ def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
             pager=pager,
         ),
         delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"]: DeliveryServicer(
-            services.deliveries, pager=pager
+            services.deliveries,
+            repairer=services.repairer,
+            replayer=services.replayer,
+            pager=pager,
         ),
     }
 

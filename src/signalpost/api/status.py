@@ -45,6 +45,7 @@ _CODES: Final[Mapping[Reason, int]] = {
     Reason.NOT_FOUND: code_pb2.NOT_FOUND,
     Reason.ALREADY_EXISTS: code_pb2.ALREADY_EXISTS,
     Reason.EVENT_ID_CONFLICT: code_pb2.ALREADY_EXISTS,
+    Reason.REQUEST_ID_CONFLICT: code_pb2.ALREADY_EXISTS,
     Reason.ETAG_MISMATCH: code_pb2.ABORTED,
     Reason.STATE_INVALID: code_pb2.FAILED_PRECONDITION,
     Reason.EVENT_TYPE_BUILTIN: code_pb2.FAILED_PRECONDITION,

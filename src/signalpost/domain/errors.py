@@ -5,6 +5,7 @@
     ├── NotFound              no such resource (or not for this caller)
     ├── AlreadyExists         a resource of this name exists
     ├── EventIdConflict       the event's ID belongs to an event with other content
+    ├── RequestIdConflict     the request's ID belongs to another request
     ├── EtagMismatch          the resource changed since it was read
     ├── StateInvalid          the resource is not in a state for this
     ├── EventTypeBuiltin      the event type belongs to the contract and cannot be changed
@@ -40,6 +41,7 @@ class Reason(IntEnum):
     ALREADY_EXISTS = 21
     EVENT_ID_CONFLICT = 22
     ETAG_MISMATCH = 23
+    REQUEST_ID_CONFLICT = 24
     STATE_INVALID = 40
     EVENT_TYPE_BUILTIN = 41
     ENDPOINT_UNVERIFIED = 42
@@ -129,6 +131,16 @@ class EventIdConflict(ResourceError):
         where = "" if index is None else f"events[{index}]: "
         message = f'{where}event "{event_id}" is stored with other content'
         super().__init__("event", event_id, message=message)
+
+
+class RequestIdConflict(ResourceError):
+    """The ID belongs to a request that was not this one."""
+
+    reason = Reason.REQUEST_ID_CONFLICT
+
+    def __init__(self, request_id: str) -> None:
+        message = f'request "{request_id}" was another one'
+        super().__init__("request", request_id, message=message)
 
 
 class EtagMismatch(ResourceError):

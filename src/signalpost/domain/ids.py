@@ -26,6 +26,9 @@ LaneId = NewType("LaneId", int)
 DeliveryKey = NewType("DeliveryKey", int)
 """Number of a delivery over all tenants, below 2^63; rises in the order of acceptance."""
 
+ReplayKey = NewType("ReplayKey", int)
+"""Number of a replay over all tenants."""
+
 _PREFIX = "dlv_"
 _BASE32_LENGTH = 13
 

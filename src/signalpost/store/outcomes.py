@@ -36,6 +36,7 @@ _LEASED_ROWS = select(
     queue.c.cause,
     queue.c.claim_time,
     queue.c.resource,
+    queue.c.cancel_time,
     subscriptions.c.tenant_id,
     subscriptions.c.max_concurrent_attempts,
     subscriptions.c.state,
@@ -177,12 +178,16 @@ def _interrupt(conn: Connection, rows: Iterable[AnyRow], *, now: datetime) -> No
     changes.apply(conn, now=now)
 
 
-def _follows(verdict: Verdict, *, deleted: bool) -> _End | RetryAt:
-    """Decide the next state; nothing but a success outlives its subscription."""
+def _is_canceled(row: AnyRow) -> bool:
+    return row.cancel_time is not None or row.delete_time is not None
+
+
+def _follows(verdict: Verdict, *, canceled: bool) -> _End | RetryAt:
+    """Decide the next state; nothing but a success outlives a cancellation."""
     match verdict:
         case Succeed():
             return _End(DeliveryState.SUCCEEDED, FailureReason.NONE)
-        case _ if deleted:
+        case _ if canceled:
             return _End(DeliveryState.CANCELED, FailureReason.NONE)
         case GiveUp(reason):
             return _End(DeliveryState.FAILED, reason)
@@ -208,7 +213,7 @@ class _Changes:
         self.attempts.append(attempts.write(row.id, replace(attempt, number=number)))
         if row.resource is not None:
             self.lines[row.id] = Line(row.lane_id, row.resource)
-        follows = _follows(verdict, deleted=row.delete_time is not None)
+        follows = _follows(verdict, canceled=_is_canceled(row))
         match follows:
             case _End(state, reason):
                 self.dequeued.append((row.id, row.token))

@@ -52,6 +52,7 @@ from signalpost.store.queue import (
     next_due,
 )
 from signalpost.store.readers import Readers
+from signalpost.store.repairs import Repairs
 from signalpost.store.reserve import Reserve
 from signalpost.store.sealing import derive
 from signalpost.store.subscriptions import DeleteCall, Directory, Registrar, ReplaceCall
@@ -80,8 +81,9 @@ _DELETE_TYPE = one_by_one(delete_event_type)
 class Store:
     """Implements the store's ports on one database; owns its connections and threads.
 
-    `page_token_key` are 32 bytes that stay the same as long as the master key does.
-    `made_key_file` is the file of a master key that was made just now, None if it was not.
+    `repairs` are its ports for those. `page_token_key` are 32 bytes that stay the same as long
+    as the master key does. `made_key_file` is the file of a master key that was made just now,
+    None if it was not.
     """
 
     def __init__(self, opened: Opened) -> None:
@@ -106,6 +108,7 @@ class Store:
         # A search through a long list must not hold up deliveries.
         self._for_callers = Readers(opened.path, threads=_CALLERS_THREADS)
         self._for_delivery = Readers(opened.path, threads=_DELIVERY_THREADS)
+        self.repairs = Repairs(self._writer, self._for_callers, numbers=opened.numbers)
         self.page_token_key = derive(opened.master_key.value, "signalpost page tokens")
         self.made_key_file = opened.master_key.path if opened.master_key.made else None
 

@@ -138,6 +138,25 @@ def _current(
     return row
 
 
+def live_subscription(
+    conn: Connection, tenant_id: TenantId, subscription_id: SubscriptionId
+) -> AnyRow:
+    """Return what repairs need of a subscription; nothing of it is secret. Raises NotFound."""
+    c = subscriptions.c
+    columns = select(
+        c.lane_id,
+        c.tenant_id,
+        c.max_concurrent_attempts,
+        c.filter,
+        c.delete_time,
+        c.state.label("lane_state"),
+    )
+    row = conn.execute(columns.where(_named(tenant_id, subscription_id))).one_or_none()
+    if row is None:
+        raise NotFound("subscription", subscription_id)
+    return row
+
+
 @dataclass(frozen=True, slots=True)
 class Directory:
     """Reads subscriptions. Raises SecretUnreadable where a secret cannot be opened."""

@@ -253,7 +253,6 @@ replays = Table(
     Column("range_start", Big, nullable=False),
     Column("range_end", Big, nullable=False),
     Column("position", Big, nullable=False),  # all rows up to it are worked off
-    Column("last", Big, nullable=False),  # the row to end with
     Column("delivery_count", Big, nullable=False),
     Column("create_time", Big, nullable=False),
     Column("end_time", Big),

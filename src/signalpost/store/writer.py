@@ -55,7 +55,11 @@ class Verb(Generic[A, R]):
 
 
 def one_by_one(
-    function: Callable[[Connection, A], R], *, after_commit: str = "", can_wait: bool = False
+    function: Callable[[Connection, A], R],
+    *,
+    before_commit: str = "",
+    after_commit: str = "",
+    can_wait: bool = False,
 ) -> Verb[A, R]:
     """Make a verb of a function for one caller. It may raise SignalpostError before it writes."""
 
@@ -67,6 +71,7 @@ def one_by_one(
 
     return Verb(
         run=lambda conn, arguments: [answer(conn, argument) for argument in arguments],
+        before_commit=before_commit,
         after_commit=after_commit,
         can_wait=can_wait,
     )

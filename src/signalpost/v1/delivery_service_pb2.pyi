@@ -425,16 +425,22 @@ class CancelDeliveriesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DELIVERY_COUNT_FIELD_NUMBER: _builtins.int
+    UNDER_WAY_COUNT_FIELD_NUMBER: _builtins.int
     delivery_count: _builtins.int
     """How many deliveries were canceled."""
+    under_way_count: _builtins.int
+    """How many more are under way, and will be canceled unless their attempt
+    succeeds.
+    """
     def __init__(
         self,
         *,
         delivery_count: _builtins.int = ...,
+        under_way_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_count", b"delivery_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_count", b"delivery_count", "under_way_count", b"under_way_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -100,24 +100,32 @@ class DeliveryServiceServicer:
 
     def RetryDelivery(self, request, context):
         """Attempts a delivery now, without waiting for its backoff. One that had
-        ended is reopened. While its subscription is paused or suspended it waits;
-        if that or the event is gone, the call fails with `STATE_INVALID`.
+        ended is reopened; one whose attempt is under way stays as it is. While its
+        subscription is paused or suspended it waits; if that or the event is gone,
+        the call fails with `STATE_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplayDeliveries(self, request, context):
-        """Delivers stored events to a subscription again, in the background.
-        Deliveries that are pending stay as they are.
+        """Delivers stored events to a subscription again, in the background and below
+        what else waits for it: of five attempts that begin while others wait, one is
+        of a replay. Deliveries that are pending stay as they are.
+
+        The call returns when all of them are queued. If it ends before that, as very
+        many take longer than its deadline, queueing goes on, also after a restart:
+        repeat it with its `request_id` to learn the count. While one replay of a
+        subscription is queueing, another one fails with `STATE_INVALID`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelDeliveries(self, request, context):
-        """Cancels pending deliveries to a subscription. An attempt under way still
-        ends, and a success counts.
+        """Cancels pending deliveries to a subscription, and a replay that is still
+        queueing. An attempt under way still ends, and a success counts. If the call
+        ends early, what is canceled stays so: repeat it for the rest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,16 +43,24 @@ class DeliveryServiceStub:
     """
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.RetryDeliveryRequest, _delivery_service_pb2.RetryDeliveryResponse]
     """Attempts a delivery now, without waiting for its backoff. One that had
-    ended is reopened. While its subscription is paused or suspended it waits;
-    if that or the event is gone, the call fails with `STATE_INVALID`.
+    ended is reopened; one whose attempt is under way stays as it is. While its
+    subscription is paused or suspended it waits; if that or the event is gone,
+    the call fails with `STATE_INVALID`.
     """
     ReplayDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.ReplayDeliveriesRequest, _delivery_service_pb2.ReplayDeliveriesResponse]
-    """Delivers stored events to a subscription again, in the background.
-    Deliveries that are pending stay as they are.
+    """Delivers stored events to a subscription again, in the background and below
+    what else waits for it: of five attempts that begin while others wait, one is
+    of a replay. Deliveries that are pending stay as they are.
+
+    The call returns when all of them are queued. If it ends before that, as very
+    many take longer than its deadline, queueing goes on, also after a restart:
+    repeat it with its `request_id` to learn the count. While one replay of a
+    subscription is queueing, another one fails with `STATE_INVALID`.
     """
     CancelDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.CancelDeliveriesRequest, _delivery_service_pb2.CancelDeliveriesResponse]
-    """Cancels pending deliveries to a subscription. An attempt under way still
-    ends, and a success counts.
+    """Cancels pending deliveries to a subscription, and a replay that is still
+    queueing. An attempt under way still ends, and a success counts. If the call
+    ends early, what is canceled stays so: repeat it for the rest.
     """
     GetDeliveryStats: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDeliveryStatsRequest, _delivery_service_pb2.GetDeliveryStatsResponse]
     """Counts and times deliveries."""
@@ -72,16 +80,24 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.RetryDeliveryRequest, _delivery_service_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
     """Attempts a delivery now, without waiting for its backoff. One that had
-    ended is reopened. While its subscription is paused or suspended it waits;
-    if that or the event is gone, the call fails with `STATE_INVALID`.
+    ended is reopened; one whose attempt is under way stays as it is. While its
+    subscription is paused or suspended it waits; if that or the event is gone,
+    the call fails with `STATE_INVALID`.
     """
     ReplayDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ReplayDeliveriesRequest, _delivery_service_pb2.ReplayDeliveriesResponse]  # type: ignore[assignment]
-    """Delivers stored events to a subscription again, in the background.
-    Deliveries that are pending stay as they are.
+    """Delivers stored events to a subscription again, in the background and below
+    what else waits for it: of five attempts that begin while others wait, one is
+    of a replay. Deliveries that are pending stay as they are.
+
+    The call returns when all of them are queued. If it ends before that, as very
+    many take longer than its deadline, queueing goes on, also after a restart:
+    repeat it with its `request_id` to learn the count. While one replay of a
+    subscription is queueing, another one fails with `STATE_INVALID`.
     """
     CancelDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.CancelDeliveriesRequest, _delivery_service_pb2.CancelDeliveriesResponse]  # type: ignore[assignment]
-    """Cancels pending deliveries to a subscription. An attempt under way still
-    ends, and a success counts.
+    """Cancels pending deliveries to a subscription, and a replay that is still
+    queueing. An attempt under way still ends, and a success counts. If the call
+    ends early, what is canceled stays so: repeat it for the rest.
     """
     GetDeliveryStats: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDeliveryStatsRequest, _delivery_service_pb2.GetDeliveryStatsResponse]  # type: ignore[assignment]
     """Counts and times deliveries."""
@@ -122,8 +138,9 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.RetryDeliveryResponse, _abc.Awaitable[_delivery_service_pb2.RetryDeliveryResponse]]:
         """Attempts a delivery now, without waiting for its backoff. One that had
-        ended is reopened. While its subscription is paused or suspended it waits;
-        if that or the event is gone, the call fails with `STATE_INVALID`.
+        ended is reopened; one whose attempt is under way stays as it is. While its
+        subscription is paused or suspended it waits; if that or the event is gone,
+        the call fails with `STATE_INVALID`.
         """
 
     @_abc_1.abstractmethod
@@ -132,8 +149,14 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.ReplayDeliveriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.ReplayDeliveriesResponse, _abc.Awaitable[_delivery_service_pb2.ReplayDeliveriesResponse]]:
-        """Delivers stored events to a subscription again, in the background.
-        Deliveries that are pending stay as they are.
+        """Delivers stored events to a subscription again, in the background and below
+        what else waits for it: of five attempts that begin while others wait, one is
+        of a replay. Deliveries that are pending stay as they are.
+
+        The call returns when all of them are queued. If it ends before that, as very
+        many take longer than its deadline, queueing goes on, also after a restart:
+        repeat it with its `request_id` to learn the count. While one replay of a
+        subscription is queueing, another one fails with `STATE_INVALID`.
         """
 
     @_abc_1.abstractmethod
@@ -142,8 +165,9 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.CancelDeliveriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.CancelDeliveriesResponse, _abc.Awaitable[_delivery_service_pb2.CancelDeliveriesResponse]]:
-        """Cancels pending deliveries to a subscription. An attempt under way still
-        ends, and a success counts.
+        """Cancels pending deliveries to a subscription, and a replay that is still
+        queueing. An attempt under way still ends, and a success counts. If the call
+        ends early, what is canceled stays so: repeat it for the rest.
         """
 
     @_abc_1.abstractmethod

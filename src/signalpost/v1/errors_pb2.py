@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asignalpost/v1/errors.proto\x12\rsignalpost.v1*\xa0\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x11\n\rFIELD_INVALID\x10\x01\x12\x17\n\x13\x45VENT_TYPE_MISMATCH\x10\x02\x12\x16\n\x12\x45VENT_TYPE_UNKNOWN\x10\x03\x12\x13\n\x0fPAYLOAD_INVALID\x10\x04\x12\r\n\tTOO_LARGE\x10\x05\x12\x16\n\x12PAGE_TOKEN_INVALID\x10\x06\x12\x16\n\x12\x45NDPOINT_FORBIDDEN\x10\x07\x12\x17\n\x13\x45VENT_TYPE_RESERVED\x10\x08\x12\r\n\tNOT_FOUND\x10\x14\x12\x12\n\x0e\x41LREADY_EXISTS\x10\x15\x12\x15\n\x11\x45VENT_ID_CONFLICT\x10\x16\x12\x11\n\rETAG_MISMATCH\x10\x17\x12\x11\n\rSTATE_INVALID\x10(\x12\x16\n\x12\x45VENT_TYPE_BUILTIN\x10)\x12\x17\n\x13\x45NDPOINT_UNVERIFIED\x10*\x12\x12\n\x0e\x43URSOR_EXPIRED\x10+\x12\x10\n\x0cRATE_LIMITED\x10<\x12\x12\n\x0eQUOTA_EXCEEDED\x10=\x12\x0e\n\nOVERLOADED\x10>\x12\x17\n\x13STORAGE_UNAVAILABLE\x10?\x12\x10\n\x0cSTORAGE_FULL\x10@\x12\x17\n\x13\x43REDENTIALS_INVALID\x10P\x12\x15\n\x11PERMISSION_DENIED\x10Q\x12\x0c\n\x08INTERNAL\x10ZB:\n\rsignalpost.v1B\x0b\x45rrorsProtoP\x01Z\x1asignalpost/v1;signalpostv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asignalpost/v1/errors.proto\x12\rsignalpost.v1*\xb9\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x11\n\rFIELD_INVALID\x10\x01\x12\x17\n\x13\x45VENT_TYPE_MISMATCH\x10\x02\x12\x16\n\x12\x45VENT_TYPE_UNKNOWN\x10\x03\x12\x13\n\x0fPAYLOAD_INVALID\x10\x04\x12\r\n\tTOO_LARGE\x10\x05\x12\x16\n\x12PAGE_TOKEN_INVALID\x10\x06\x12\x16\n\x12\x45NDPOINT_FORBIDDEN\x10\x07\x12\x17\n\x13\x45VENT_TYPE_RESERVED\x10\x08\x12\r\n\tNOT_FOUND\x10\x14\x12\x12\n\x0e\x41LREADY_EXISTS\x10\x15\x12\x15\n\x11\x45VENT_ID_CONFLICT\x10\x16\x12\x11\n\rETAG_MISMATCH\x10\x17\x12\x17\n\x13REQUEST_ID_CONFLICT\x10\x18\x12\x11\n\rSTATE_INVALID\x10(\x12\x16\n\x12\x45VENT_TYPE_BUILTIN\x10)\x12\x17\n\x13\x45NDPOINT_UNVERIFIED\x10*\x12\x12\n\x0e\x43URSOR_EXPIRED\x10+\x12\x10\n\x0cRATE_LIMITED\x10<\x12\x12\n\x0eQUOTA_EXCEEDED\x10=\x12\x0e\n\nOVERLOADED\x10>\x12\x17\n\x13STORAGE_UNAVAILABLE\x10?\x12\x10\n\x0cSTORAGE_FULL\x10@\x12\x17\n\x13\x43REDENTIALS_INVALID\x10P\x12\x15\n\x11PERMISSION_DENIED\x10Q\x12\x0c\n\x08INTERNAL\x10ZB:\n\rsignalpost.v1B\x0b\x45rrorsProtoP\x01Z\x1asignalpost/v1;signalpostv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\rsignalpost.v1B\013ErrorsProtoP\001Z\032signalpost/v1;signalpostv1'
   _globals['_ERRORREASON']._serialized_start=46
-  _globals['_ERRORREASON']._serialized_end=590
+  _globals['_ERRORREASON']._serialized_end=615
 # @@protoc_insertion_point(module_scope)

@@ -66,6 +66,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ETAG_MISMATCH: _ErrorReason.ValueType  # 23
     """ABORTED with `ResourceInfo`: the resource changed; read it again."""
+    REQUEST_ID_CONFLICT: _ErrorReason.ValueType  # 24
+    """ALREADY_EXISTS with `ResourceInfo`: the `request_id` belongs to another
+    request.
+    """
     STATE_INVALID: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION with `PreconditionFailure`: the resource is not in a
     state for this. Metadata: `state`.
@@ -113,8 +117,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     limits, a deadline that passed, a connection that broke.
 
     A call has a deadline of the server's, too: it ends with DEADLINE_EXCEEDED
-    after 10 seconds, or 40 where it makes a request to an endpoint. Streams have
-    none.
+    after 10 seconds, or 40 where it makes a request to an endpoint or goes through
+    many deliveries. Streams have none.
 
     A `BadRequest` names all violations, each with its own `reason` from this
     enum and a path such as "events[3].resource.id"; where there are very many, as
@@ -165,6 +169,10 @@ content.
 """
 ETAG_MISMATCH: ErrorReason.ValueType  # 23
 """ABORTED with `ResourceInfo`: the resource changed; read it again."""
+REQUEST_ID_CONFLICT: ErrorReason.ValueType  # 24
+"""ALREADY_EXISTS with `ResourceInfo`: the `request_id` belongs to another
+request.
+"""
 STATE_INVALID: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION with `PreconditionFailure`: the resource is not in a
 state for this. Metadata: `state`.

@@ -42,7 +42,6 @@ def _columns() -> list[sa.Column[object]]:
         sa.Column("range_start", _BIG, nullable=False),
         sa.Column("range_end", _BIG, nullable=False),
         sa.Column("position", _BIG, nullable=False),
-        sa.Column("last", _BIG, nullable=False),
         sa.Column("delivery_count", _BIG, nullable=False),
         sa.Column("create_time", _BIG, nullable=False),
         sa.Column("end_time", _BIG),
