@@ -60,6 +60,12 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
     return server_context(authority.issue_cert(NAME))
 
 
+@pytest.fixture
+def rsa_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """A certificate with which every way of exchanging keys is possible."""
+    return server_context(authority.issue_cert(NAME, key_type=trustme.KeyType.RSA))
+
+
 def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificate.configure_cert(context)

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from signalpost.domain.outcome import MAX_RESPONSE_KEPT, MAX_RESPONSE_READ
-from signalpost.sender.answer import MAX_HEAD_BYTES, Answer, NotHttp
+from signalpost.sender.answer import MAX_HEAD_BYTES, MAX_INTERIM_BYTES, Answer, NotHttp
 
 
 def read(*portions: bytes, end: bool = True) -> Answer:
@@ -135,12 +135,34 @@ def test_what_is_no_answer_of_http_1_is_refused(start: bytes) -> None:
         read(start, end=False)
 
 
-def test_interim_answers_may_go_on_for_ever() -> None:
-    flood = [b"HTTP/1.1 102 Processing\r\nX: y\r\n\r\n"] * 20_000
-    answer = read(*flood, end=False)
-    assert not answer.has_head
-    answer.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+def test_interim_answers_are_passed_over() -> None:
+    some = [b"HTTP/1.1 102 Processing\r\nX: y\r\n\r\n"] * 1000
+    answer = read(*some, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", end=False)
     assert (answer.status_code, answer.headers) == (200, [(b"Content-Length", b"0")])
+
+
+@pytest.mark.parametrize("portion", [1, 20_000])
+def test_of_endless_interim_answers_a_bounded_part_is_read(portion: int) -> None:
+    answer, flood = Answer(), b"HTTP/1.1 102 Processing\r\n\r\n" * portion
+    fed = 0
+    while not answer.is_flooded:
+        answer.feed(flood)
+        fed += len(flood)
+    assert fed <= MAX_INTERIM_BYTES + len(flood)
+    answer.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert not answer.has_head
+
+
+@pytest.mark.parametrize("surplus", [b"\r\n", b"\n", b"\r"])
+@pytest.mark.parametrize("body", [b"", b"ok", b"ok\r\n"])
+def test_a_stray_end_of_line_is_surplus(body: bytes, surplus: bytes) -> None:
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    assert not read(whole, end=False).has_surplus
+    for portions in ([whole + surplus], [whole, surplus]):
+        answer = read(*portions, end=False)
+        assert answer.has_surplus
+        assert answer.is_complete
+        assert bytes(answer.body) == body
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,16 @@ import asyncio
 import datetime
 import logging
 import socket
-import ssl
-import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from unittest.mock import patch
 
 import pytest
-import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from signalpost import failpoints
 from signalpost.domain.outcome import Outcome
+from signalpost.sender import dialer
 from signalpost.sender.sender import HttpSender
-from tests.sender.conftest import NAME, server_context, webhook
+from tests.sender.conftest import NAME, webhook
 from tests.sender.names import NameServer
 from tests.sender.receivers import (
     OK,
@@ -131,15 +126,23 @@ def full_backlog() -> Iterator[int]:
 async def test_an_endpoint_that_does_not_accept_times_out(
     sender: HttpSender, full_backlog: int
 ) -> None:
+    with patch.object(dialer, "CONNECT_SECONDS", 0.2):
+        result = await sender.send(webhook(f"http://127.0.0.1:{full_backlog}/", seconds=30))
+    assert (result.outcome, result.error_code) == (Outcome.TIMED_OUT, "CONNECT")
     result = await sender.send(webhook(f"http://127.0.0.1:{full_backlog}/", seconds=SHORT))
     assert (result.outcome, result.error_code) == (Outcome.TIMED_OUT, "CONNECT")
     assert result.timings.connect is not None
 
 
-async def test_a_handshake_that_stalls_times_out(sender: HttpSender, receivers: Receivers) -> None:
+@pytest.mark.parametrize("budget", [0.2, 10.0])
+async def test_a_handshake_that_stalls_fails_within_the_budget_of_connecting_and_the_attempts(
+    sender: HttpSender, receivers: Receivers, budget: float
+) -> None:
     receiver = await receivers.start(silent)
-    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/", seconds=SHORT))
-    assert (result.outcome, result.error_code) == (Outcome.TIMED_OUT, "TLS")
+    seconds = SHORT if budget > SHORT else 30.0
+    with patch.object(dialer, "CONNECT_SECONDS", budget):
+        result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/", seconds=seconds))
+    assert (result.outcome, result.error_code) == (Outcome.TLS_FAILED, "HANDSHAKE_TIMEOUT")
     assert result.timings.tls is not None
     assert result.timings.write is None
     assert await receiver.closed.get() == 1
@@ -200,126 +203,6 @@ async def test_cancelling_an_attempt_closes_its_connection(
     with pytest.raises(asyncio.CancelledError):
         await attempt
     assert await receiver.closed.get() == 1
-
-
-# TLS.
-
-
-def self_signed(folder: Path) -> ssl.SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(PAST)
-        .not_valid_after(FUTURE)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "self-signed.pem"
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(path)
-    return context
-
-
-@pytest.fixture
-def bad_contexts(authority: trustme.CA, tmp_path: Path) -> dict[str, ssl.SSLContext]:
-    issue = authority.issue_cert
-    return {
-        "expired": server_context(issue(NAME, not_after=PAST)),
-        "not yet valid": server_context(issue(NAME, not_before=FUTURE, not_after=FAR_FUTURE)),
-        "other host": server_context(issue("other.example")),
-        "common name only": server_context(issue(common_name=NAME)),
-        "wildcard two levels up": server_context(issue("*.example")),
-        "unknown authority": server_context(trustme.CA().issue_cert(NAME)),
-        "self-signed": self_signed(tmp_path),
-    }
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        ("expired", NAME, "CERTIFICATE_EXPIRED"),
-        ("not yet valid", NAME, "CERTIFICATE_NOT_YET_VALID"),
-        ("other host", NAME, "HOSTNAME_MISMATCH"),
-        ("other host", "127.0.0.1", "HOSTNAME_MISMATCH"),
-        ("common name only", NAME, "HOSTNAME_MISMATCH"),
-        ("wildcard two levels up", "deep.receiver.example", "HOSTNAME_MISMATCH"),
-        ("unknown authority", NAME, "UNKNOWN_CA"),
-        ("self-signed", NAME, "SELF_SIGNED"),
-    ],
-)
-async def test_a_certificate_that_does_not_hold_gets_no_request(
-    sender: HttpSender,
-    receivers: Receivers,
-    bad_contexts: dict[str, ssl.SSLContext],
-    case: tuple[str, str, str],
-) -> None:
-    kind, host, code = case
-    receiver = await receivers.start(answering(OK), tls=bad_contexts[kind])
-    result = await sender.send(webhook(f"https://{host}:{receiver.port}/"))
-    assert (result.outcome, result.error_code) == (Outcome.TLS_FAILED, code)
-    assert result.error_message
-    assert receiver.server_names == [None if host == "127.0.0.1" else host]
-    assert receiver.requests == []
-
-
-async def test_tls_older_than_1_2_is_refused(
-    sender: HttpSender, receivers: Receivers, tls: ssl.SSLContext
-) -> None:
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        tls.minimum_version = ssl.TLSVersion.TLSv1
-        tls.maximum_version = ssl.TLSVersion.TLSv1_1
-    tls.set_ciphers("ALL:@SECLEVEL=0")
-    receiver = await receivers.start(answering(OK), tls=tls)
-    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
-    assert result.outcome is Outcome.TLS_FAILED
-    assert receiver.requests == []
-
-
-async def test_an_endpoint_that_knows_only_older_versions_of_tls_is_told_apart(
-    sender: HttpSender, receivers: Receivers
-) -> None:
-    alert = bytes([21, 3, 1, 0, 2, 2, 70])  # fatal: protocol_version
-
-    async def behave(conversation: Conversation) -> None:
-        await conversation.reader.read(1)
-        await conversation.say(alert)
-        await conversation.reader.read()
-
-    receiver = await receivers.start(behave)
-    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
-    assert (result.outcome, result.error_code) == (Outcome.TLS_FAILED, "TLS_VERSION")
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_tls_since_1_2_is_spoken(
-    sender: HttpSender, receivers: Receivers, tls: ssl.SSLContext, version: ssl.TLSVersion
-) -> None:
-    tls.minimum_version = tls.maximum_version = version
-    receiver = await receivers.start(answering(OK), tls=tls)
-    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
-    assert result.outcome is Outcome.SUCCEEDED
-
-
-@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"garbage" * 100, b""])
-async def test_what_does_not_speak_tls_fails_the_handshake(
-    sender: HttpSender, receivers: Receivers, said: bytes
-) -> None:
-    async def behave(conversation: Conversation) -> None:
-        await conversation.reader.read(1)
-        await conversation.say(said)
-
-    receiver = await receivers.start(behave)
-    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
-    assert (result.outcome, result.error_code) == (Outcome.TLS_FAILED, "HANDSHAKE_FAILED")
 
 
 # Ourselves.

@@ -11,7 +11,12 @@ from signalpost.domain.outcome import MAX_RESPONSE_KEPT, MAX_RESPONSE_READ
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Largest head of an answer: the names and values of its headers, and its reason."""
 
+MAX_INTERIM_BYTES: Final = 64 * 1024
+"""Most bytes of interim answers that are read, lest a flood of them keep this process busy."""
+
 _START: Final = b"HTTP/"
+_PORTION: Final = 16 * 1024
+_LINE_ENDS: Final = (b"\r", b"\n")
 
 
 class NotHttp(Exception):
@@ -24,11 +29,13 @@ class Answer:
     `has_head` tells that status and headers are there; `is_complete` that the body is too;
     `is_over` that no more of it is read, since it is complete or has had its 64 KiB.
     `keeps_alive` tells whether the endpoint lets its connection be used again, `has_surplus`
-    that more came than belongs to the answer. Interim answers (1xx) are passed over.
+    that more came than belongs to the answer. Interim answers (1xx) are passed over, up to a
+    limit: `is_flooded` tells that there were more, and that no answer is waited for in them.
     """
 
     __slots__ = (
         "_head_bytes",
+        "_interim_bytes",
         "_parser",
         "_read",
         "_start",
@@ -49,6 +56,7 @@ class Answer:
         self._parser = httptools.HttpResponseParser(self)
         self._start = b""
         self._head_bytes = 0
+        self._interim_bytes = 0
         self._unparsed = 0
         self._read = 0
         self.status_code = 0
@@ -67,13 +75,35 @@ class Answer:
         """Tell whether nothing more of it is read."""
         return self.is_complete or self.is_full
 
+    @property
+    def is_flooded(self) -> bool:
+        """Tell whether there were too many interim answers: nothing more is taken in."""
+        return self._interim_bytes > MAX_INTERIM_BYTES and not self.has_head
+
     def feed(self, data: bytes) -> None:
         """Take in what arrived. Raises NotHttp if no answer can come of it any more.
 
         Once the head is there nothing is wrong enough to be raised: the status stands.
         """
+        # Between answers the parser passes over ends of lines without a word: by itself, one
+        # that came after the end is noticed.
+        end = len(data) - data.endswith(_LINE_ENDS)
+        for start in range(0, end, _PORTION):
+            self._take(data[start : min(start + _PORTION, end)])
+        if end < len(data):
+            self._take(data[end:])
+
+    def end(self) -> None:
+        """Take in that nothing more arrives. A body without a length of its own ends with it."""
+        if self.has_head and not self.is_framed:
+            self.is_complete = True
+        self.keeps_alive = False
+
+    def _take(self, data: bytes) -> None:
         if self.is_over:
             self.has_surplus = True
+            return
+        if self.is_flooded:
             return
         if not self.has_head:
             self._begin_head(data)
@@ -86,12 +116,6 @@ class Answer:
         self._judge_head()
         if self._read >= MAX_RESPONSE_READ or self.body_bytes >= MAX_RESPONSE_READ:
             self.is_full = True
-
-    def end(self) -> None:
-        """Take in that nothing more arrives. A body without a length of its own ends with it."""
-        if self.has_head and not self.is_framed:
-            self.is_complete = True
-        self.keeps_alive = False
 
     def _begin_head(self, data: bytes) -> None:
         if len(self._start) < len(_START):
@@ -155,6 +179,7 @@ class Answer:
         """End the answer, or begin anew after an interim one."""
         if not self.has_head:
             self.headers.clear()
+            self._interim_bytes += self._unparsed
             self._head_bytes = self._unparsed = 0
         elif not self.has_surplus:
             self.is_complete = True

@@ -10,6 +10,7 @@ from typing import Final, cast
 from signalpost import failpoints
 from signalpost.sender.answer import Answer, NotHttp
 from signalpost.sender.failure import SendFailed, closed_unanswered, connection_lost, not_http
+from signalpost.sender.tls import tls_broken
 from signalpost.sender.trail import Phase, Trail
 
 IDLE_SECONDS: Final = 30.0
@@ -100,6 +101,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _write(self, head: bytes, body: bytes) -> None:
+        if self._failure is not None:
+            raise self._failure
         if self._transport is None or not self._is_open:
             raise closed_unanswered()
         if failpoints.is_armed("http.mid_body"):
@@ -143,6 +146,7 @@ class Connection(asyncio.Protocol):
         """Read on; what nobody asked for ends the connection."""
         answer = self._answer
         if answer is None:
+            self._failure = not_http()
             self.close()
             return
         try:
@@ -152,6 +156,8 @@ class Connection(asyncio.Protocol):
             self.close()
         if answer.has_head or self._failure is not None:
             self._wake()
+        elif answer.is_flooded and self._transport is not None:
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """Let the connection be closed."""
@@ -178,6 +184,8 @@ class Connection(asyncio.Protocol):
             self._answer.end()
         if self._failure is None:
             match error:
+                case ssl.SSLError():
+                    self._failure = tls_broken(error)
                 case OSError():
                     self._failure = connection_lost(error)
                 case _:

@@ -17,10 +17,7 @@ from signalpost.sender.tls import ClientContext, tls_failed
 from signalpost.sender.trail import Phase, Trail
 
 CONNECT_SECONDS: Final = 10.0
-"""How long all addresses of a host may take to accept a connection."""
-
-HANDSHAKE_SECONDS: Final = 10.0
-"""Longest TLS handshake."""
+"""How long it may take, over all addresses of a host, until one has a connection, with TLS."""
 
 MAX_ADDRESSES: Final = 8
 """Most addresses of a host that are tried."""
@@ -39,15 +36,19 @@ class Dialer:
         found = await self._addresses(host, trail)
         addresses = self._guard.judge(host, found, port=port, ranges=trail.allowed)
         trail.begin(Phase.CONNECT)
-        dialled = await _dial_any(addresses[:MAX_ADDRESSES], port, trail)
+        deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
+        dialled = await _dial_any(addresses[:MAX_ADDRESSES], port, trail, deadline=deadline)
         trail.end()
         connection = Connection(trail.peer)
         try:
-            await self._open(connection, dialled, host=host if tls else None, trail=trail)
-        except BaseException:
+            async with asyncio.timeout_at(deadline):
+                await self._open(connection, dialled, host=host if tls else None, trail=trail)
+        except BaseException as error:
             # While nothing took the socket over, closing it is up to us.
             connection.close()
             dialled.close()
+            if isinstance(error, TimeoutError):
+                raise timed_out(trail.phase) from None
             raise
         return connection
 
@@ -73,24 +74,22 @@ class Dialer:
             return
         trail.begin(Phase.TLS)
         try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                await loop.create_connection(
-                    lambda: connection, sock=dialled, ssl=self._context, server_hostname=host
-                )
-        except TimeoutError:
-            raise timed_out(Phase.TLS) from None
+            await loop.create_connection(
+                lambda: connection, sock=dialled, ssl=self._context, server_hostname=host
+            )
         except (OSError, ValueError) as error:
             raise tls_failed(error) from error
         trail.end()
 
 
-async def _dial_any(addresses: Sequence[IpAddress], port: int, trail: Trail) -> socket.socket:
+async def _dial_any(
+    addresses: Sequence[IpAddress], port: int, trail: Trail, *, deadline: float
+) -> socket.socket:
     """Dial one address after the other; what is left of the time is shared among the rest.
 
     Raises the failure of the first: the preferred address says most about the endpoint.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + CONNECT_SECONDS
     failures: list[SendFailed] = []
     for position, address in enumerate(addresses):
         trail.peer = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"

@@ -34,6 +34,10 @@ class SendFailed(httpx.TransportError):
 
 def timed_out(phase: str) -> SendFailed:
     """Return the failure of a request that ran out of time in this phase."""
+    if phase == "TLS":
+        return SendFailed(
+            Outcome.TLS_FAILED, "HANDSHAKE_TIMEOUT", "the TLS handshake did not end in time"
+        )
     return SendFailed(Outcome.TIMED_OUT, str(phase), f"no answer in time, while in phase {phase}")
 
 

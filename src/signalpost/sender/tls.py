@@ -20,13 +20,28 @@ _CERTIFICATE_CODES = {
     20: "UNKNOWN_CA",
     21: "UNKNOWN_CA",
     62: "HOSTNAME_MISMATCH",
-    64: "HOSTNAME_MISMATCH",
+    64: "IP_ADDRESS_MISMATCH",
 }
 SESSION_SECONDS = 300.0
 MAX_SESSIONS = 10_000
 """How long, and of how many hosts, sessions are kept for resumption."""
 
-_VERSION_REASONS = frozenset({"TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL"})
+# Reasons of OpenSSL (sslerr.h), most of them for an alert that the endpoint sent.
+_NO_VERSION = ("TLS_VERSION", "no common version of TLS")
+_NO_CERTIFICATE = ("CLIENT_CERTIFICATE_REQUIRED", "the endpoint wants a client certificate")
+_REFUSALS = {
+    "TLSV1_ALERT_PROTOCOL_VERSION": _NO_VERSION,
+    "UNSUPPORTED_PROTOCOL": _NO_VERSION,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": (
+        "HANDSHAKE_REFUSED",
+        "the endpoint has no forward-secret cipher suite, or wants a client certificate",
+    ),
+    "TLSV1_UNRECOGNIZED_NAME": ("SERVER_NAME_UNKNOWN", "the endpoint does not know its host name"),
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _NO_CERTIFICATE,
+}
+
+# Forward secrecy, whatever a distribution made the default. Those of TLS 1.3 have it anyway.
+_SUITES = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:DHE+AES:!aNULL:!eNULL:!SHA1:!AESCCM"
 
 
 class ClientContext(ssl.SSLContext):
@@ -77,6 +92,8 @@ def client_context(ca_file: Path | None) -> ClientContext:
     if ca_file is not None:
         context.load_verify_locations(ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_SUITES)
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.hostname_checks_common_name = False
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -87,6 +104,14 @@ def tls_failed(error: OSError | ValueError) -> SendFailed:
     if isinstance(error, ssl.SSLCertVerificationError):
         code = _CERTIFICATE_CODES.get(error.verify_code, "CERTIFICATE_INVALID")
         return SendFailed(Outcome.TLS_FAILED, code, error.verify_message)
-    if isinstance(error, ssl.SSLError) and error.reason in _VERSION_REASONS:
-        return SendFailed(Outcome.TLS_FAILED, "TLS_VERSION", "no common version of TLS")
-    return SendFailed(Outcome.TLS_FAILED, "HANDSHAKE_FAILED", "the TLS handshake failed")
+    refusal = _REFUSALS.get(error.reason) if isinstance(error, ssl.SSLError) else None
+    code, message = refusal or ("HANDSHAKE_FAILED", "the TLS handshake failed")
+    return SendFailed(Outcome.TLS_FAILED, code, message)
+
+
+def tls_broken(error: ssl.SSLError) -> SendFailed:
+    """Return the failure of a request during which TLS broke, after the handshake."""
+    # With TLS 1.3 a client is told only then that its certificate is missed.
+    if error.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED":
+        return SendFailed(Outcome.TLS_FAILED, *_NO_CERTIFICATE)
+    return SendFailed(Outcome.CONNECTION_LOST, "TLS_BROKEN", "the endpoint broke TLS off")

@@ -1,0 +1,44 @@
+"""Every hostile receiver of the table, by the whole sender, over real sockets."""
+
+import asyncio
+from datetime import timedelta
+from unittest.mock import patch
+
+import pytest
+
+from signalpost.domain.outcome import MAX_RESPONSE_KEPT
+from signalpost.sender import sender as sender_module
+from signalpost.sender.sender import HttpSender
+from tests.sender.conftest import NAME, webhook
+from tests.sender.hostile import HOSTILE, Hostile
+from tests.sender.receivers import Receivers
+
+LONG = 30.0
+"""Time of an attempt that ends by itself: reaching it is a failure."""
+
+
+@pytest.mark.parametrize("case", HOSTILE, ids=lambda case: case.does)
+async def test_an_attempt_at_a_hostile_receiver_ends_as_it_must(
+    sender: HttpSender, receivers: Receivers, case: Hostile
+) -> None:
+    receiver = await receivers.start(case.behave)
+    scheme, host = ("https", NAME) if case.tls else ("http", "127.0.0.1")
+    request = webhook(
+        f"{scheme}://{host}:{receiver.port}/",
+        body=b"x" * case.request_bytes,
+        seconds=case.seconds or LONG,
+    )
+    with patch.object(sender_module, "RESPONSE_READ_LIMIT", timedelta(seconds=0.2)):
+        async with asyncio.timeout(LONG / 2):
+            result = await sender.send(request)
+    outcome, code = case.expected
+    assert (result.outcome, result.status_code) == (outcome, case.status)
+    assert result.error_code in code.split(" or ")
+    assert result.response_body.startswith(case.body)
+    assert len(result.response_body) <= MAX_RESPONSE_KEPT
+    assert result.response_truncated is case.truncated
+    assert (len(receiver.requests), receiver.connections) == (case.requests, 1)
+    # Nobody gets this connection any more.
+    assert len(sender._transport._pool) == case.kept
+    if case.notices_the_end and not case.kept:
+        assert await receiver.closed.get() == 1
