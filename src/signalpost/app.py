@@ -24,6 +24,7 @@ from signalpost.clock import SystemClock
 from signalpost.delivery.attempt import Attempter
 from signalpost.delivery.lanes import LaneHome
 from signalpost.delivery.probe import Prober
+from signalpost.delivery.pruner import Pruner
 from signalpost.delivery.rescuer import Rescuer
 from signalpost.delivery.targets import Targets
 from signalpost.delivery.worker import Worker
@@ -111,6 +112,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 for loop in (parts.rescuer.run(), parts.replayer.run(), parts.sender.run())
             ]
             await parts.server.start()
+            keeping.append(loops.create_task(parts.pruner.run()))
             _logger.info("serving", extra={"grpc": parts.grpc, "http": str(parts.health.address)})
             try:
                 yield Running(parts.grpc, str(parts.health.address))
@@ -131,6 +133,7 @@ class _Parts:
     rescuer: Rescuer
     replayer: Replayer
     sender: HttpSender
+    pruner: Pruner
 
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
@@ -164,7 +167,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     stack.push_async_callback(asyncio.to_thread, health.stop)
     grpc = Address(settings.listen.host, server.port)
     own |= _sockets(grpc) | _sockets(health.address)
-    return _Parts(str(grpc), server, health, worker, rescuer, services.replayer, sender)
+    pruner = Pruner(store, clock=clock, retention=settings.retention)
+    return _Parts(str(grpc), server, health, worker, rescuer, services.replayer, sender, pruner)
 
 
 async def _drain(parts: _Parts, working: asyncio.Task[None]) -> None:

@@ -16,6 +16,8 @@ once. Actions: `kill` ends the process as a power cut would, `raise` raises `Inj
 | cancel.before_commit | deliveries are canceled, not committed |
 | replay.before_commit | deliveries of a replay are queued, not committed |
 | replay.after_commit | committed, the replay goes on |
+| prune.mid | deliveries are removed, their events are not |
+| prune.after_commit | deliveries and events are removed |
 | handler | a gRPC handler is about to run |
 """
 
@@ -38,6 +40,8 @@ POINTS: Final = frozenset(
         "cancel.before_commit",
         "replay.before_commit",
         "replay.after_commit",
+        "prune.mid",
+        "prune.after_commit",
         "handler",
     }
 )

@@ -8,12 +8,15 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from signalpost import failpoints
+from signalpost.domain.retention import DEFAULT_FAILED_RETENTION, DEFAULT_RETENTION, Retention
 from signalpost.domain.subscription import IpNetwork
 
 T = TypeVar("T")
@@ -57,6 +60,7 @@ class Settings:
     egress_allow: tuple[IpNetwork, ...]
     egress_ca: Path | None
     reflection: bool
+    retention: Retention
     dev: bool
     master_key: bytes | None = field(repr=False)
     failpoint: str | None = None
@@ -76,6 +80,17 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
         egress_allow=source.read("egress-allow", "EGRESS_ALLOW", default=(), parse=_networks),
         egress_ca=source.read("egress-ca", "EGRESS_CA", default=None, parse=_file),
         reflection=source.read("reflection", "REFLECTION", default=dev, parse=_boolean),
+        retention=Retention(
+            delivered=source.read(
+                "retention", "RETENTION", default=DEFAULT_RETENTION, parse=_duration
+            ),
+            failed=source.read(
+                "failed-retention",
+                "FAILED_RETENTION",
+                default=DEFAULT_FAILED_RETENTION,
+                parse=_duration,
+            ),
+        ),
         dev=dev,
         master_key=source.read(None, "MASTER_KEY", default=None, parse=_master_key),
         failpoint=source.read(None, "FAILPOINT", default=None, parse=_failpoint),
@@ -156,6 +171,21 @@ def _network(text: str) -> IpNetwork:
         raise ValueError(
             f"{text!r} is not an address range such as 10.1.0.0/16 (all host bits zero)"
         ) from None
+
+
+def _duration(text: str) -> timedelta:
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([smhd])", text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration such as 7d, 12h, 30m or 90s")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
 
 
 def _file(text: str) -> Path:

@@ -11,6 +11,8 @@ VARIABLES = {
     "--http": "SIGNALPOST_HTTP",
     "--egress-allow": "SIGNALPOST_EGRESS_ALLOW",
     "--egress-ca": "SIGNALPOST_EGRESS_CA",
+    "--retention": "SIGNALPOST_RETENTION",
+    "--failed-retention": "SIGNALPOST_FAILED_RETENTION",
     "--reflection": "SIGNALPOST_REFLECTION",
     "--dev": "SIGNALPOST_DEV",
 }

@@ -14,6 +14,7 @@ from sqlalchemy import event as sqlalchemy_event
 from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import EventId, SubscriptionId
+from signalpost.domain.retention import Retention
 from signalpost.domain.subscription import State
 from signalpost.ports import (
     DeliveryQuery,
@@ -22,6 +23,7 @@ from signalpost.ports import (
     PageRequest,
     SubscriptionQuery,
 )
+from signalpost.ports.retention import Prunable
 from signalpost.store import Store
 from signalpost.store.paging import SCAN_LIMIT
 from tests.contract.material import NOW, TENANT, event, subscription
@@ -119,6 +121,17 @@ async def test_every_list_follows_an_index_and_sorts_nothing(filled: Store) -> N
         for detail in plans:
             assert "TEMP B-TREE" not in detail, (name, plans)
             assert not SCAN_OF_A_TABLE.fullmatch(detail), (name, plans)
+
+
+async def test_the_search_for_what_is_over_follows_the_order_of_rows(filled: Store) -> None:
+    statements = Statements(filled)
+    for kind in Prunable:
+        await filled.find_expired(kind, after=1, retention=Retention(), now=NOW)
+        plans = await statements.plans()
+        assert any("PRIMARY KEY (rowid>? AND rowid<?)" in detail for detail in plans), plans
+        for detail in plans:
+            assert "TEMP B-TREE" not in detail, plans
+            assert not SCAN_OF_A_TABLE.fullmatch(detail), plans
 
 
 async def test_search_for_what_is_not_there_looks_at_a_bounded_part(

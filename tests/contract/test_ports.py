@@ -10,6 +10,7 @@ from signalpost.ports import (
     StoreHealth,
     SubscriptionStore,
 )
+from signalpost.ports.retention import RetentionStore
 from signalpost.store import Store
 
 
@@ -19,6 +20,7 @@ async def test_one_store_serves_every_port(store: Store) -> None:
     subscriptions: SubscriptionStore = store
     queue: DeliveryQueue = store
     reader: DeliveryReader = store
+    retention: RetentionStore = store
     health: StoreHealth = store
-    assert len({events, event_types, subscriptions, queue, reader, health}) == 1
+    assert len({events, event_types, subscriptions, queue, reader, retention, health}) == 1
     await health.check_writable()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from sqlalchemy import event as sqlalchemy_event
 
 from signalpost.domain.errors import StorageUnavailable
 from signalpost.domain.ids import EventId
+from signalpost.domain.retention import Retention
+from signalpost.ports.retention import Prunable
 from signalpost.store import DatabaseRefused, Store, engine, migrate
 from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
 from tests.contract.sqlite_file import KEY, in_writer, url_of
@@ -227,6 +230,8 @@ async def test_hot_statements_read_no_more_than_they_return(store: Store) -> Non
     await store.recover(now=NOW)
     await store.rescue(now=NOW, limit=9)
     await store.cancel_waiting(lane_id, limit=9, now=NOW)
+    for kind in Prunable:
+        await store.prune(kind, [lease.key], retention=Retention(), now=NOW + timedelta(days=99))
     plans = await plan(store, [text for text in seen if not text.startswith(("BEGIN", "INSERT"))])
     assert "queue_wait (lane_id=? AND band=? AND due<?)" in plans
     assert "queue_lease" in plans

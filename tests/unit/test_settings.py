@@ -1,9 +1,11 @@
 import base64
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
+from signalpost.domain.retention import Retention
 from signalpost.settings import Address, SettingsInvalid, load
 
 
@@ -20,6 +22,22 @@ def test_a_flag_comes_before_its_variable() -> None:
     environment = {"SIGNALPOST_LISTEN": "127.0.0.1:1", "SIGNALPOST_HTTP": "127.0.0.1:2"}
     settings = load({"listen": "127.0.0.1:3"}, environment)
     assert (settings.listen.port, settings.http.port) == (3, 2)
+
+
+def test_retention_is_a_number_with_a_unit() -> None:
+    assert load({}, {}).retention == Retention(
+        delivered=timedelta(days=7), failed=timedelta(days=30)
+    )
+    environment = {"SIGNALPOST_FAILED_RETENTION": "36h"}
+    assert load({"retention": "90s"}, environment).retention == Retention(
+        delivered=timedelta(seconds=90), failed=timedelta(hours=36)
+    )
+
+
+@pytest.mark.parametrize("text", ["7", "d", "0d", "-7d", "7 d", "1.5d", "123456d", "7d1h", "7D"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"--retention .* not a duration such as 7d"):
+        load({"retention": text}, {})
 
 
 def test_reflection_follows_dev_unless_it_is_set() -> None:

@@ -78,6 +78,24 @@ egress_ca: Decorator = click.option(
         default="none",
     ),
 )
+retention: Decorator = click.option(
+    "--retention",
+    metavar="DURATION",
+    help=_help(
+        "How long events and their deliveries are kept after these ended, such as 12h or 7d.",
+        variable="SIGNALPOST_RETENTION",
+        default="7d",
+    ),
+)
+failed_retention: Decorator = click.option(
+    "--failed-retention",
+    metavar="DURATION",
+    help=_help(
+        "How long deliveries that failed are kept after their end, with their events.",
+        variable="SIGNALPOST_FAILED_RETENTION",
+        default="30d",
+    ),
+)
 reflection: Decorator = click.option(
     "--reflection/--no-reflection",
     default=None,

@@ -18,6 +18,8 @@ from signalpost.telemetry import logs
 @options.http
 @options.egress_allow
 @options.egress_ca
+@options.retention
+@options.failed_retention
 @options.reflection
 @options.dev
 def serve(**flags: object) -> None:

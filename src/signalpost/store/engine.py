@@ -38,6 +38,10 @@ Short enough for a caller to hear of it within ten seconds, even behind one that
 WAL_LIMIT_BYTES = 32 * 1024 * 1024
 """Above this, a checkpoint waits for readers, so that the WAL begins anew."""
 
+SPARE_PAGES = 1024
+"""Free pages that stay in the file, to be used again."""
+
+_PAGES_A_STEP = 32
 _RESTART_TIMEOUT_SECONDS = 1
 _WRITER_CACHE = "PRAGMA cache_size = -65536"
 _READER_CACHE = "PRAGMA cache_size = -16384"
@@ -167,6 +171,24 @@ def checkpoint(conn: Connection) -> None:
             _execute(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
     with suppress(sqlite3.Error):
         _set_busy_timeout(connection, BUSY_TIMEOUT_SECONDS)
+
+
+def give_back(conn: Connection) -> int:
+    """Give some of the free pages back to the system, outside of transactions; return how many.
+
+    As many as a busy hour needs stay in the file. A failure is none: the pages are used again.
+    """
+    connection: Any = conn.connection.dbapi_connection
+    if connection is None:
+        return 0
+    with suppress(sqlite3.Error):
+        spare = int(_execute(connection, "PRAGMA freelist_count")[0]) - SPARE_PAGES
+        if spare > 0:
+            step = min(spare, _PAGES_A_STEP)
+            # As a script, for `execute` ends it after the first page.
+            connection.executescript(f"PRAGMA incremental_vacuum({step})")
+            return step
+    return 0
 
 
 def _set_busy_timeout(connection: DBAPIConnection, seconds: float) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from signalpost import failpoints
 from signalpost.domain.errors import SignalpostError, StorageFull, StorageUnavailable
-from signalpost.store.engine import breaks_connection, checkpoint, storage_error
+from signalpost.store.engine import breaks_connection, checkpoint, give_back, storage_error
 from signalpost.store.reserve import Reserve
 
 A = TypeVar("A")
@@ -132,6 +132,8 @@ class Writer:
                 self._round(jobs if self._reserve.hold() else self._refuse(jobs))
             if self._bytes_since_checkpoint > _CHECKPOINT_AFTER_BYTES or not jobs:
                 self._checkpoint()
+            if not jobs:
+                self._give_back()
         self._checkpoint()
         self._drop_connection()
 
@@ -210,6 +212,11 @@ class Writer:
         self._bytes_since_checkpoint = 0
         if self._conn is not None:
             checkpoint(self._conn)
+
+    def _give_back(self) -> None:
+        """Make the file a little smaller if it can be; what that wrote wants a checkpoint."""
+        if self._conn is not None:
+            self._bytes_since_checkpoint += give_back(self._conn)
 
     def _answer(self, answers: list[tuple[_Job, Any]]) -> None:
         # The loop may be gone, and its callers with it.

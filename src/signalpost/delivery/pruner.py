@@ -1,0 +1,78 @@
+"""Removes what is over, once it was kept for long enough."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import Final
+
+from signalpost.delivery.patience import patiently
+from signalpost.domain.retention import Retention
+from signalpost.ports import Clock
+from signalpost.ports.retention import Prunable, RetentionStore
+
+_PERIOD: Final = timedelta(minutes=1)
+_ROUNDS_PER_PASS: Final = 60
+_SHORTEST_PAUSE_SECONDS: Final = 0.01
+_PAUSE_FACTOR: Final = 4
+_KINDS: Final = tuple(Prunable)
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class Pruner:
+    """Walks through what is old enough, in the order of acceptance, a small stretch at a time.
+
+    A round goes on where the last one ended, and so sees what has grown old since then; each
+    hour one begins at the first row, for what ended late or is kept for longer. After each
+    stretch it rests four times as long as that took, waiting for storage included: a busy
+    service is left alone.
+    """
+
+    def __init__(self, store: RetentionStore, *, clock: Clock, retention: Retention) -> None:
+        self._store = store
+        self._clock = clock
+        self._retention = retention
+        self._after = dict.fromkeys(_KINDS, 0)
+        self._kind = 0
+        self._rounds = 0
+        self._pruned = 0
+
+    async def run(self) -> None:
+        """Prune for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            if await patiently(self.run_once):
+                took = loop.time() - began
+                await asyncio.sleep(max(_SHORTEST_PAUSE_SECONDS, _PAUSE_FACTOR * took))
+            else:
+                await asyncio.sleep(_PERIOD.total_seconds())
+
+    async def run_once(self) -> bool:
+        """Prune the next stretch; tell whether the round goes on."""
+        kind = _KINDS[self._kind]
+        now = self._clock.now()
+        found = await self._store.find_expired(
+            kind, after=self._after[kind], retention=self._retention, now=now
+        )
+        if found.rows:
+            self._pruned += await self._store.prune(
+                kind, found.rows, retention=self._retention, now=now
+            )
+        self._after[kind] = found.reached
+        if not found.more:
+            self._kind = (self._kind + 1) % len(_KINDS)
+            if self._kind == 0:
+                self._end_round()
+                return False
+        return True
+
+    def _end_round(self) -> None:
+        if self._pruned:
+            _logger.info("pruned", extra={"rows": self._pruned})
+        self._pruned = 0
+        self._rounds += 1
+        if self._rounds % _ROUNDS_PER_PASS == 0:
+            self._after = dict.fromkeys(_KINDS, 0)
