@@ -6,8 +6,9 @@ It knows no Signalpost code: HTTP is read by hand, signatures are judged by stan
 import asyncio
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Self
 
 from standardwebhooks import Webhook
@@ -15,13 +16,18 @@ from standardwebhooks import Webhook
 
 @dataclass
 class Request:
-    """One request as it arrived; `answered` says that the whole answer was handed to the system."""
+    """One request as it arrived; `answered` says that the whole answer was handed to the system.
+
+    `arrived` and `ended` are times on a clock that moves with each request and each answer.
+    """
 
     number: int
     path: str
     headers: dict[str, str]
     body: bytes
+    arrived: int
     answered: int = 0
+    ended: int = 0
 
     @property
     def event_id(self) -> str:
@@ -51,6 +57,7 @@ class Receiver:
     context: ssl.SSLContext
     answer: Answer = ok
     requests: list[Request] = field(default_factory=list)
+    _clock: Iterator[int] = field(default_factory=lambda: count(1))
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def __aenter__(self) -> Self:
@@ -86,13 +93,14 @@ class Receiver:
         first, *lines = head.decode("ascii").rstrip("\r\n").split("\r\n")
         headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
         body = await reader.readexactly(int(headers["content-length"]))
-        request = Request(len(self.requests), first.split(" ")[1], headers, body)
+        path = first.split(" ")[1]
+        request = Request(len(self.requests), path, headers, body, arrived=next(self._clock))
         self.requests.append(request)
         await self._tell()
         status = await self.answer(request)
         writer.write(f"HTTP/1.1 {status} Answer\r\nContent-Length: 2\r\n\r\nok".encode())
         await writer.drain()
-        request.answered = status
+        request.answered, request.ended = status, next(self._clock)
         await self._tell()
 
     async def _tell(self) -> None:

@@ -114,6 +114,7 @@ class Service:
         tenant_id: str = "",
         event_types: Sequence[str] = (),
         max_attempts: int = 20,
+        ordered: bool = False,
     ) -> str:
         """Create a subscription that retries every second, and return its secret."""
         second = Duration(seconds=1)
@@ -125,6 +126,7 @@ class Service:
             retry_policy=RetryPolicy(
                 max_attempts=max_attempts, min_backoff=second, max_backoff=second
             ),
+            ordered=ordered,
         )
         request = CreateSubscriptionRequest(subscription=subscription)
         return (await self.subscriptions.CreateSubscription(request)).secret

@@ -3,9 +3,7 @@
 import asyncio
 import os
 import signal
-import sqlite3
 import uuid
-from contextlib import closing
 
 import grpc.aio
 import pytest
@@ -14,6 +12,7 @@ from signalpost.v1.delivery_pb2 import Delivery, DeliveryAttempt
 from signalpost.v1.delivery_service_pb2 import GetDeliveryRequest
 from signalpost.v1.event_service_pb2 import PublishResult
 from tests.e2e.checker import History, judge
+from tests.e2e.crashes import leased
 from tests.e2e.receiver import Receiver, Request
 from tests.e2e.service import Service, connected
 
@@ -76,7 +75,7 @@ async def test_kill_under_load_loses_nothing_acknowledged(
     await receiver.until(lambda: len(receiver.requests) > 1_000 + 100 * round_)
     await service.kill()
     await load
-    in_flight = _leased(service)
+    in_flight = leased(service)
     await service.start()
     deliveries = await service.drained()
     findings = judge(history, receiver.requests, deliveries, paths)
@@ -86,15 +85,6 @@ async def test_kill_under_load_loses_nothing_acknowledged(
     assert findings.disagreeing == set()
     assert findings.repeats <= in_flight
     assert await service.stop() == 0
-
-
-def _leased(service: Service) -> int:
-    """Count what a service that is dead had in flight."""
-    with closing(sqlite3.connect(service.folder / "signalpost.db")) as connection:
-        [count] = connection.execute(
-            "SELECT count(*) FROM queue WHERE lease_until IS NOT NULL"
-        ).fetchone()
-    return int(count)
 
 
 @every_round
