@@ -146,7 +146,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     own: set[Listener] = set()
     sender = _build_sender(settings, policy, own)
     stack.push_async_callback(sender.aclose)
-    lanes = LaneHome()
+    lanes = LaneHome(host_limit=settings.host_concurrency)
     attempter = _attempter(store, sender, clock=clock, tracing=tracing)
     worker = Worker(queue=store, lanes=lanes, attempter=attempter, clock=clock)
     rescuer = Rescuer(queue=store, subscriptions=store, lanes=lanes, clock=clock)

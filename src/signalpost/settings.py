@@ -24,6 +24,7 @@ T = TypeVar("T")
 DEFAULT_LISTEN = "127.0.0.1:50051"
 DEFAULT_DATABASE = "sqlite:///signalpost.db"
 DEFAULT_HTTP = "127.0.0.1:9464"
+DEFAULT_HOST_CONCURRENCY = 256
 MASTER_KEY_BYTES = 32
 """Length of the master key: AES-256."""
 
@@ -59,6 +60,7 @@ class Settings:
     http: Address
     egress_allow: tuple[IpNetwork, ...]
     egress_ca: Path | None
+    host_concurrency: int
     reflection: bool
     retention: Retention
     dev: bool
@@ -79,6 +81,12 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
         http=source.read("http", "HTTP", default=_address(DEFAULT_HTTP), parse=_address),
         egress_allow=source.read("egress-allow", "EGRESS_ALLOW", default=(), parse=_networks),
         egress_ca=source.read("egress-ca", "EGRESS_CA", default=None, parse=_file),
+        host_concurrency=source.read(
+            "host-concurrency",
+            "HOST_CONCURRENCY",
+            default=DEFAULT_HOST_CONCURRENCY,
+            parse=_positive,
+        ),
         reflection=source.read("reflection", "REFLECTION", default=dev, parse=_boolean),
         retention=Retention(
             delivered=source.read(
@@ -186,6 +194,12 @@ _UNITS = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise ValueError(f"{text!r} is not a number of 1 or more")
+    return int(text)
 
 
 def _file(text: str) -> Path:

@@ -86,7 +86,7 @@ async def test_every_field_that_is_set_is_kept(service: Service) -> None:
             max_backoff=Duration(seconds=2, nanos=500_000_000),
             backoff_multiplier=1.5,
         ),
-        "rate_limits": RateLimits(max_concurrent_attempts=4),
+        "rate_limits": RateLimits(max_concurrent_attempts=4, max_attempts_per_second=0.5),
         "timeout": Duration(seconds=3),
         "allowed_ip_ranges": ["198.41.0.0/24", "2606:4700::/32"],
         "labels": {"team": "sales"},

@@ -24,7 +24,7 @@ FULL: dict[str, Any] = {
     "filter": EventFilter(event_types=["account.*"], resource_ids=["acc_1"]),
     "headers": {"Authorization": "Bearer before", "X-Kept": "kept"},
     "retry_policy": RetryPolicy(max_attempts=7, min_backoff=Duration(seconds=9)),
-    "rate_limits": RateLimits(max_concurrent_attempts=5),
+    "rate_limits": RateLimits(max_concurrent_attempts=5, max_attempts_per_second=0.5),
     "timeout": Duration(seconds=9),
     "allowed_ip_ranges": ["203.0.113.0/24"],
     "labels": {"team": "before"},
@@ -37,7 +37,7 @@ CHANGES: dict[str, Any] = {
     "filter": EventFilter(event_types=["tool.list_changed"]),
     "headers": {"X-New": "new"},
     "retry_policy": RetryPolicy(max_attempts=3),
-    "rate_limits": RateLimits(max_concurrent_attempts=6),
+    "rate_limits": RateLimits(max_concurrent_attempts=6, max_attempts_per_second=9),
     "timeout": Duration(seconds=3),
     "ordered": True,
     "allowed_ip_ranges": ["198.51.100.0/24", "2001:db8::/32"],
@@ -251,6 +251,7 @@ async def test_updating_what_is_not_there_is_not_found(service: Service) -> None
 
 async def test_the_lane_learns_how_much_may_go_at_once(service: Service) -> None:
     await service.subscribe(subscription_id="s")
-    await update(service, rate_limits=RateLimits(max_concurrent_attempts=7))
+    limits = RateLimits(max_concurrent_attempts=7, max_attempts_per_second=2.5)
+    await update(service, rate_limits=limits)
     [(lanes, _)] = service.lanes.noticed
-    assert [lane.max_in_flight for lane in lanes] == [7]
+    assert [(lane.max_in_flight, lane.max_per_second) for lane in lanes] == [(7, 2.5)]

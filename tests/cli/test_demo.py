@@ -49,7 +49,8 @@ def test_once_fails_and_says_what_failed(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "0 of 12 events delivered and verified in " in ended.stdout
     for name in set(RESOURCE_TYPES) - RESERVED:
-        assert f"\n{name}: REJECTED 500 (x 4); failed: EXHAUSTED\n" in ended.stdout
+        # After the first ten of all, only single attempts try whether it works again.
+        assert f"\n{name}: REJECTED 500" in ended.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -11,6 +11,7 @@ from typing import Any
 from signalpost.domain.delivery import Attempt, Lease
 from signalpost.domain.event import Event, Resource
 from signalpost.domain.ids import EventId, KeyId, LaneId, SubscriptionId, TenantId
+from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.subscription import Algorithm, SigningKey, Subscription
 from signalpost.domain.verdict import Succeed, Verdict
@@ -61,6 +62,11 @@ def subscription(
         update_time=NOW,
     )
     return replace(plain, **more)
+
+
+def lane(lane_id: LaneId, *, max_in_flight: int = 32) -> Lane:
+    """Return the lane of what `subscription` makes."""
+    return Lane(lane_id, TENANT, max_in_flight, host="receiver.example")
 
 
 async def claim(

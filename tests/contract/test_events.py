@@ -12,11 +12,10 @@ from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.errors import EventIdConflict, NotFound
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import EventId, TenantId
-from signalpost.domain.lane import Lane
 from signalpost.domain.subscription import State
 from signalpost.ports import DeliveryQuery, EventQuery, PageRequest
 from signalpost.store import Store
-from tests.contract.material import NOW, TENANT, claim, event, subscription
+from tests.contract.material import NOW, TENANT, claim, event, lane, subscription
 
 ALL = PageRequest(size=1000)
 
@@ -64,7 +63,7 @@ async def test_event_goes_to_the_subscriptions_that_match_and_to_no_other(store:
 async def test_lane_of_an_answer_says_how_many_may_fly(store: Store) -> None:
     stored = await store.create(subscription(max_concurrent_attempts=7))
     [answer] = await store.accept([event("e1")], now=NOW)
-    assert answer.lanes == (Lane(stored.lane_id, TENANT, 7),)
+    assert answer.lanes == (lane(stored.lane_id, max_in_flight=7),)
 
 
 @pytest.mark.parametrize("state", [State.PAUSED, State.SUSPENDED])

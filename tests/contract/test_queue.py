@@ -10,13 +10,12 @@ import pytest
 
 from signalpost.domain.delivery import Delivery, DeliveryState, FailureReason, Lease, Trigger
 from signalpost.domain.ids import LaneId
-from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import Outcome, Timings
 from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, RetryAt
 from signalpost.ports import Backlog, DeliveryQuery, PageRequest, Pick, Recorded
 from signalpost.store import Store
-from tests.contract.material import LEASE, NOW, TENANT, claim, ended, event, subscription
+from tests.contract.material import LEASE, NOW, TENANT, claim, ended, event, lane, subscription
 
 LATER = NOW + timedelta(minutes=5)
 
@@ -109,7 +108,7 @@ async def test_inactive_lane_hands_out_nothing_until_it_is_resumed(
     assert not await store.backlogs()
     assert not await store.next_due([lane_id])
     await store.replace(replace(stored, state=State.ACTIVE), now=NOW)
-    assert await store.backlogs() == [Backlog(Lane(lane_id, TENANT, 32), NOW)]
+    assert await store.backlogs() == [Backlog(lane(lane_id), NOW)]
     assert await store.next_due([lane_id]) == {lane_id: NOW}
     assert len(await claim(store, lane_id)) == 1
 
@@ -120,7 +119,7 @@ async def test_backlogs_and_next_due_tell_the_first_that_waits(store: Store) -> 
     for number in (1, 0, 2):
         now = NOW + timedelta(seconds=number)
         await store.accept([event(f"e{number}", publish_time=now)], now=now)
-    assert await store.backlogs() == [Backlog(Lane(lane_id, TENANT, 32), NOW)]
+    assert await store.backlogs() == [Backlog(lane(lane_id), NOW)]
     await claim(store, lane_id, count=1, now=LATER)
     assert await store.next_due([lane_id, LaneId(99)]) == {lane_id: NOW + timedelta(seconds=1)}
     await claim(store, lane_id, now=LATER)
@@ -263,8 +262,8 @@ async def test_rescue_takes_back_expired_leases_only(store: Store) -> None:
     await claim(store, first)
     await claim(store, second, now=NOW + timedelta(seconds=1))
     assert not await store.rescue(now=NOW + LEASE - timedelta(microseconds=1), limit=10)
-    assert await store.rescue(now=NOW + LEASE, limit=1) == [Lane(first, TENANT, 32)]
-    assert await store.rescue(now=NOW + LEASE, limit=10) == [Lane(first, TENANT, 32)]
+    assert await store.rescue(now=NOW + LEASE, limit=1) == [lane(first)]
+    assert await store.rescue(now=NOW + LEASE, limit=10) == [lane(first)]
     assert not await store.rescue(now=NOW + LEASE, limit=10)
     again = await claim(store, first, now=NOW + LEASE)
     assert [lease.number for lease in again] == [2, 2, 2]

@@ -129,7 +129,8 @@ async def test_a_lane_without_work_takes_no_memory() -> None:
         take(home, waiting=1)
         home.ended(LaneId(number), retry_at=None)
     assert not home._lanes
-    assert not home._ready
+    assert not home._ring
+    assert not home._hosts
     assert not home._later
 
 

@@ -15,6 +15,7 @@ def test_without_anything_set_every_setting_has_its_default() -> None:
     assert settings.database == "sqlite:///signalpost.db"
     assert settings.http == Address("127.0.0.1", 9464)
     assert settings.egress_allow == ()
+    assert settings.host_concurrency == 256
     assert (settings.dev, settings.reflection, settings.master_key) == (False, False, None)
 
 
@@ -59,6 +60,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         "SIGNALPOST_HTTP": "9464",
         "SIGNALPOST_EGRESS_ALLOW": "10.1.2.3/16",
         "SIGNALPOST_EGRESS_CA": str(tmp_path / "missing.pem"),
+        "SIGNALPOST_HOST_CONCURRENCY": "0",
         "SIGNALPOST_DEV": "perhaps",
         "SIGNALPOST_MASTER_KEY": base64.b64encode(b"too short").decode(),
         "SIGNALPOST_FAILPOINT": "nowhere:kill",
@@ -72,6 +74,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         "SIGNALPOST_HTTP",
         "SIGNALPOST_EGRESS_ALLOW",
         "SIGNALPOST_EGRESS_CA",
+        "SIGNALPOST_HOST_CONCURRENCY",
         "SIGNALPOST_MASTER_KEY",
         "SIGNALPOST_FAILPOINT",
     ]

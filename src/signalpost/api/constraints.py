@@ -26,7 +26,13 @@ from signalpost.domain.event import MAX_EVENTS
 from signalpost.domain.event_type import MAX_DESCRIPTION_LENGTH, MAX_SCHEMA_LEVELS
 from signalpost.domain.filter import MAX_VALUES
 from signalpost.domain.signature import parse_secret
-from signalpost.domain.subscription import MAX_CONCURRENCY, MAX_OVERLAP, MAX_TIMEOUT
+from signalpost.domain.subscription import (
+    MAX_CONCURRENCY,
+    MAX_OVERLAP,
+    MAX_RATE,
+    MAX_TIMEOUT,
+    MIN_RATE,
+)
 
 MAX_PAGE_SIZE = 1000
 MAX_IP_RANGES = 100
@@ -184,7 +190,7 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "backoff_multiplier": Rule(check=number(1, 10)),
     },
     "RateLimits": {
-        "max_attempts_per_second": Rule(check=unsupported),
+        "max_attempts_per_second": Rule(check=number(MIN_RATE, MAX_RATE)),
         "max_concurrent_attempts": Rule(check=number(1, MAX_CONCURRENCY)),
     },
 }

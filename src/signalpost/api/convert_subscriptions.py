@@ -59,6 +59,7 @@ def subscription_draft(message: SubscriptionMessage) -> SubscriptionDraft:
             message.rate_limits.max_concurrent_attempts or DEFAULT_CONCURRENCY
         ),
         ordered=message.ordered,
+        max_attempts_per_second=message.rate_limits.max_attempts_per_second or None,
         allowed_ip_ranges=tuple(ip_network(text) for text in message.allowed_ip_ranges),
         labels=dict(message.labels),
     )
@@ -78,7 +79,10 @@ def _retry_policy(message: RetryPolicyMessage) -> RetryPolicy:
 def subscription_message(subscription: Subscription) -> SubscriptionMessage:
     """Show a subscription: of its headers the names, of its keys no secret."""
     reason = cast("SubscriptionMessage.SuspensionReason.ValueType", subscription.suspension_reason)
-    limits = RateLimits(max_concurrent_attempts=subscription.max_concurrent_attempts)
+    limits = RateLimits(
+        max_attempts_per_second=subscription.max_attempts_per_second or 0,
+        max_concurrent_attempts=subscription.max_concurrent_attempts,
+    )
     return SubscriptionMessage(
         subscription_id=subscription.subscription_id,
         tenant_id=subscription.tenant_id,

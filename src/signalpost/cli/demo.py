@@ -34,7 +34,7 @@ from signalpost.settings import MASTER_KEY_BYTES, load
 from signalpost.v1.delivery_pb2 import Delivery
 
 HOST = "127.0.0.1"
-LIMIT_SECONDS = 45
+LIMIT_SECONDS = 30
 """How long the demonstration waits for its deliveries."""
 
 _POLL_SECONDS = 0.1

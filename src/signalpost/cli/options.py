@@ -15,6 +15,7 @@ import click
 from signalpost.cli.terminal import visible
 from signalpost.settings import (
     DEFAULT_DATABASE,
+    DEFAULT_HOST_CONCURRENCY,
     DEFAULT_HTTP,
     DEFAULT_LISTEN,
     Settings,
@@ -94,6 +95,15 @@ failed_retention: Decorator = click.option(
         "How long deliveries that failed are kept after their end, with their events.",
         variable="SIGNALPOST_FAILED_RETENTION",
         default="30d",
+    ),
+)
+host_concurrency: Decorator = click.option(
+    "--host-concurrency",
+    metavar="NUMBER",
+    help=_help(
+        "Most attempts under way to one host at once, whatever their subscriptions.",
+        variable="SIGNALPOST_HOST_CONCURRENCY",
+        default=str(DEFAULT_HOST_CONCURRENCY),
     ),
 )
 reflection: Decorator = click.option(

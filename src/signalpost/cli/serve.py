@@ -20,6 +20,7 @@ from signalpost.telemetry import logs
 @options.egress_ca
 @options.retention
 @options.failed_retention
+@options.host_concurrency
 @options.reflection
 @options.dev
 def serve(**flags: object) -> None:

@@ -1,44 +1,58 @@
 """The home of the lanes: which deliveries may go, decided from memory.
 
-A lane is held here only while something of it waits or is under way. It stands in the ring
-(tenants in turn, then their lanes in turn) if it may go now, in the heap if it may go
-later, and in neither if it is blocked: then it costs nothing, whatever waits in it.
+A lane is held here only while something of it waits or is under way, or there is something
+to remember of its endpoint. It stands in the ring (tenants in turn, then their lanes in turn)
+if it may go now, in the heap if it may go later, behind its host if that is all that keeps
+it, and in none of them if it is blocked: then it costs nothing, whatever waits in it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
-from signalpost.domain.ids import LaneId, TenantId
-from signalpost.domain.lane import Go, Lane, LaneFacts, LookAgain, decide, replay_share
+from signalpost.delivery.hosts import Host, Hosts
+from signalpost.delivery.ring import Ring
+from signalpost.domain.ids import LaneId
+from signalpost.domain.lane import (
+    UNLIMITED,
+    AwaitHost,
+    Go,
+    Lane,
+    LaneFacts,
+    decide,
+    opens_at,
+    replay_share,
+    spacing,
+)
+from signalpost.domain.outcome import AttemptResult, Outcome
+from signalpost.domain.pace import HEALTHY, RESUMING, Observation, Pace, observe
 from signalpost.ports import Pick
 
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
-class _LaneState:
+
+@dataclass(slots=True, kw_only=True)
+class _LaneState(LaneFacts):
     """What is known of one lane.
 
-    `due` is the earliest due time heard of; while a claim is under way it holds only what
-    was heard since the claim began, so that no hint is lost to a claim that ran beside it.
-    `alarm` is the time of the lane's one valid entry in the heap. A `forgotten` one only waits
-    for what is under way: what that says of retries is not heard. `turn` keeps the share of
-    replays.
+    `due` is the earliest due time heard of; while a claim is under way (`held`) it is only
+    what was heard since the claim began, so that no hint is lost to a claim that ran beside
+    it. `alarm` is the time of the lane's one valid entry in the heap. A `parked` lane stands
+    behind its host. A `forgotten` one only waits for what is under way: what that says is not
+    heard. `turn` keeps the share of replays.
     """
 
-    __slots__ = ("alarm", "claiming", "due", "forgotten", "in_flight", "lane", "ready", "turn")
-
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
-        self.due: datetime | None = None
-        self.alarm: datetime | None = None
-        self.in_flight = 0
-        self.claiming = False
-        self.ready = False
-        self.forgotten = False
-        self.turn = 0
+    host: Host
+    alarm: datetime | None = None
+    ready: bool = False
+    parked: bool = False
+    forgotten: bool = False
+    turn: int = 0
 
     def hear(self, due: datetime) -> None:
         """Take in that something is due at this time."""
@@ -46,49 +60,56 @@ class _LaneState:
             self.due = due
 
     @property
-    def facts(self) -> LaneFacts:
-        return LaneFacts(
-            due=self.due,
-            in_flight=self.in_flight,
-            max_in_flight=self.lane.max_in_flight,
-            blocked=self.claiming,
-        )
-
-    @property
     def is_idle(self) -> bool:
-        return not (self.due or self.in_flight or self.claiming or self.ready)
+        busy = self.due or self.in_flight or self.held or self.ready or self.parked
+        return not busy and (self.pace is HEALTHY or not self.pace.is_telling)
 
 
 class LaneHome:
-    """Decides for all lanes. Not safe for threads: it belongs to one event loop."""
+    """Decides for all lanes. Not safe for threads: it belongs to one event loop.
 
-    def __init__(self) -> None:
+    `host_limit` bounds the attempts under way to one host, whatever their lanes.
+    """
+
+    def __init__(self, *, host_limit: int = UNLIMITED) -> None:
         self._lanes: dict[LaneId, _LaneState] = {}
-        self._ring: deque[TenantId] = deque()
-        self._ready: dict[TenantId, deque[_LaneState]] = {}
-        self._ready_count = 0
+        self._hosts = Hosts(limit=host_limit)
+        self._ring = Ring()
         self._later: list[tuple[datetime, LaneId]] = []
+        self._now = self._begun = _LONG_AGO
         self._changed = asyncio.Event()
 
     def notice(self, lanes: Iterable[Lane], *, due: datetime) -> None:
         """Take in that each lane holds a delivery that is due at `due`."""
         for lane in lanes:
-            state = self._lanes.get(lane.lane_id)
-            if state is None:
-                state = self._lanes[lane.lane_id] = _LaneState(lane)
-            state.lane, state.forgotten = lane, False
+            state = self._state_of(lane)
+            state.forgotten = False
             state.hear(due)
             self._set_alarm(state)
         self._changed.set()
 
+    def begin(self, *, now: datetime) -> None:
+        """Take in that a former process may have used up what rates allow, up to now."""
+        self._begun = now
+
+    def restore(self, lane: Lane, pace: Pace) -> None:
+        """Take in what was learned of a lane's endpoint before a restart."""
+        self._state_of(lane).pace = pace
+
+    def resume(self, lane: Lane, *, due: datetime) -> None:
+        """Take in that a lane may go after a restart or a stop: slowly at first."""
+        state = self._state_of(lane)
+        state.pace = replace(state.pace, ramp=RESUMING.ramp)
+        self.notice([lane], due=due)
+
     def forget(self, lane_id: LaneId) -> None:
-        """Let nothing more go on a lane until the next notice of it.
+        """Let nothing more go on a lane until the next notice of it, and then as if it were new.
 
         What is under way still frees its slot.
         """
         state = self._lanes.get(lane_id)
         if state is not None:
-            state.due, state.forgotten = None, True
+            state.due, state.pace, state.forgotten = None, HEALTHY, True
             self._drop_if_idle(state)
 
     def picks(self, *, limit: int, now: datetime) -> list[Pick]:
@@ -96,19 +117,23 @@ class LaneHome:
 
         Every pick must be given back to `claimed`.
         """
+        self._now = now
         self._wake_due(now)
-        quantum = max(1, limit // max(1, self._ready_count))
+        quantum = max(1, limit // max(1, len(self._ring)))
         picks = []
         while limit > 0 and self._ring:
-            state = self._next_ready()
-            match decide(state.facts, now=now):
+            state = self._lanes[self._ring.take()]
+            state.ready = False
+            match decide(state, now=now):
                 case Go(count):
                     taken = min(count, quantum, limit)
                     limit -= taken
-                    state.in_flight += taken
-                    state.claiming, state.due = True, None
+                    self._reserve(state, taken, now=now)
+                    state.held, state.due = True, None
                     replays, state.turn = replay_share(state.turn, taken)
                     picks.append(Pick(state.lane.lane_id, taken, replays))
+                case AwaitHost():
+                    self._park(state)
                 case _:
                     self._reconsider(state)
         return picks
@@ -123,9 +148,9 @@ class LaneHome:
         dry = []
         for pick in picks:
             state = self._lanes[pick.lane_id]
-            leased = counts.get(pick.lane_id, 0)
-            state.in_flight -= pick.count - leased
-            if leased < pick.count:
+            unused = pick.count - counts.get(pick.lane_id, 0)
+            if unused:
+                self._give_back(state, unused)
                 dry.append(pick.lane_id)
             else:
                 self._end_claim(state, due=now)
@@ -136,10 +161,36 @@ class LaneHome:
         for lane_id in lanes:
             self._end_claim(self._lanes[lane_id], due=due.get(lane_id))
 
+    def width(self, lane_id: LaneId) -> int:
+        """Return how many deliveries of a lane are under way."""
+        return self._lanes[lane_id].in_flight
+
+    def learn(
+        self, lane_id: LaneId, result: AttemptResult, *, start: datetime, width: int, now: datetime
+    ) -> Pace | None:
+        """Learn from an attempt whose slot is not free yet, and beside which `width` began.
+
+        Returns the new pace if a restart should know of it.
+        """
+        state = self._lanes[lane_id]
+        before = state.pace
+        if state.forgotten or (before is HEALTHY and result.outcome is Outcome.SUCCEEDED):
+            return None
+        seen = Observation(
+            result=result,
+            start=start,
+            now=now,
+            width=max(width, state.in_flight),
+            cap=state.lane.max_in_flight,
+            lane=lane_id,
+        )
+        state.pace = observe(before, seen)
+        return state.pace if state.pace.lasting != before.lasting else None
+
     def ended(self, lane_id: LaneId, *, retry_at: datetime | None) -> None:
         """Free the slot of an attempt whose record is committed."""
         state = self._lanes[lane_id]
-        state.in_flight -= 1
+        self._free(state, 1)
         if retry_at is not None:
             state.hear(retry_at)
         self._reconsider(state)
@@ -158,8 +209,65 @@ class LaneHome:
         """Make `wait` return."""
         self._changed.set()
 
+    def _state_of(self, lane: Lane) -> _LaneState:
+        state = self._lanes.get(lane.lane_id)
+        if state is None:
+            host = self._hosts.enter(lane.host)
+            state = self._lanes[lane.lane_id] = _LaneState(lane=lane, host=host)
+            if lane.max_per_second is not None:
+                state.next_token = self._begun + spacing(lane.max_per_second)
+        elif state.lane is not lane:
+            if state.lane.host != lane.host:
+                self._move(state, lane.host)
+            state.lane = lane
+        return state
+
+    def _move(self, state: _LaneState, host: str) -> None:
+        """Let a lane send to another host; what is under way counts there from now on."""
+        count = state.in_flight
+        self._free(state, count)
+        self._hosts.leave(state.lane.host, state.host)
+        state.host, state.parked = self._hosts.enter(host), False
+        state.in_flight = count
+        state.host.in_flight += count
+
+    def _reserve(self, state: _LaneState, count: int, *, now: datetime) -> None:
+        state.in_flight += count
+        state.host.in_flight += count
+        if state.lane.max_per_second is not None:
+            state.next_token = now + count * spacing(state.lane.max_per_second)
+
+    def _give_back(self, state: _LaneState, count: int) -> None:
+        """Take back slots in which nothing was begun, and the tokens with them."""
+        if state.next_token is not None and state.lane.max_per_second is not None:
+            state.next_token -= count * spacing(state.lane.max_per_second)
+        self._free(state, count)
+
+    def _free(self, state: _LaneState, count: int) -> None:
+        state.in_flight -= count
+        host = state.host
+        host.in_flight -= count
+        room = host.limit - host.in_flight
+        while room > 0 and host.waiting:
+            room -= self._unpark(host.waiting.popleft())
+
+    def _park(self, state: _LaneState) -> None:
+        if not state.parked:
+            state.parked = True
+            state.host.waiting.append(state.lane.lane_id)
+
+    def _unpark(self, lane_id: LaneId) -> bool:
+        """Let a lane go that stood behind its host; False if it cannot."""
+        state = self._lanes.get(lane_id)
+        if state is None or not state.parked:
+            return False
+        state.parked = False
+        self._reconsider(state)
+        at = opens_at(state)
+        return at is not None and at <= self._now
+
     def _end_claim(self, state: _LaneState, *, due: datetime | None) -> None:
-        state.claiming = False
+        state.held = False
         if due is not None:
             state.hear(due)
         self._reconsider(state)
@@ -170,13 +278,23 @@ class LaneHome:
         self._changed.set()
 
     def _set_alarm(self, state: _LaneState) -> None:
-        if state.due is not None and (state.alarm is None or state.due < state.alarm):
-            state.alarm = state.due
-            heapq.heappush(self._later, (state.due, state.lane.lane_id))
+        if state.due is None or state.parked or state.ready:
+            return
+        at = opens_at(state)
+        if at is not None and (state.alarm is None or at < state.alarm):
+            state.alarm = at
+            heapq.heappush(self._later, (at, state.lane.lane_id))
 
     def _drop_if_idle(self, state: _LaneState) -> None:
-        if state.is_idle:
-            self._lanes.pop(state.lane.lane_id, None)
+        if not state.is_idle or state.lane.lane_id not in self._lanes:
+            return
+        if state.next_token is not None and state.next_token > self._now:
+            if state.alarm is None:
+                state.alarm = state.next_token
+                heapq.heappush(self._later, (state.alarm, state.lane.lane_id))
+            return
+        del self._lanes[state.lane.lane_id]
+        self._hosts.leave(state.lane.host, state.host)
 
     def _wake_due(self, now: datetime) -> None:
         while self._later and self._later[0][0] <= now:
@@ -185,29 +303,11 @@ class LaneHome:
             if state is None or state.alarm != alarm:
                 continue
             state.alarm = None
-            match decide(state.facts, now=now):
+            match decide(state, now=now):
                 case Go() if not state.ready:
-                    self._make_ready(state)
-                case LookAgain():
-                    self._set_alarm(state)
-
-    def _make_ready(self, state: _LaneState) -> None:
-        tenant = state.lane.tenant_id
-        if tenant not in self._ready:
-            self._ready[tenant] = deque()
-            self._ring.append(tenant)
-        self._ready[tenant].append(state)
-        self._ready_count += 1
-        state.ready = True
-
-    def _next_ready(self) -> _LaneState:
-        tenant = self._ring.popleft()
-        lanes = self._ready[tenant]
-        state = lanes.popleft()
-        if lanes:
-            self._ring.append(tenant)
-        else:
-            del self._ready[tenant]
-        self._ready_count -= 1
-        state.ready = False
-        return state
+                    state.ready = True
+                    self._ring.add(state.lane.tenant_id, lane_id)
+                case AwaitHost():
+                    self._park(state)
+                case _:
+                    self._reconsider(state)

@@ -39,7 +39,11 @@ class Rescuer:
         taken_up = await self._queue.recover(now=self._clock.now())
         if taken_up:
             _logger.warning("took up %d deliveries that were in flight", taken_up)
-        await self.rescan()
+        self._lanes.begin(now=self._clock.now())
+        for known in await self._queue.paces():
+            self._lanes.restore(known.lane, known.pace)
+        for backlog in await self._queue.backlogs():
+            self._lanes.resume(backlog.lane, due=backlog.due)
 
     async def run(self) -> None:
         """Rescue for ever."""

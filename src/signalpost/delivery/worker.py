@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -13,7 +14,7 @@ from signalpost.delivery.attempt import Attempter
 from signalpost.delivery.lanes import LaneHome
 from signalpost.delivery.patience import patiently
 from signalpost.domain.delivery import Lease
-from signalpost.domain.ids import LaneId, delivery_id
+from signalpost.domain.ids import delivery_id
 from signalpost.domain.outcome import RESPONSE_READ_LIMIT
 from signalpost.domain.subscription import MAX_TIMEOUT
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed
@@ -71,11 +72,16 @@ class Worker:
         if not picks:
             return 0
         leases = await patiently(lambda: self._claim(picks))
+        counts = Counter(lease.lane_id for lease in leases)
+        dry = self._lanes.claimed(picks, counts, now=self._clock.now())
         for lease in leases:
-            task = asyncio.create_task(self._deliver(lease))
+            width = self._lanes.width(lease.lane_id)
+            task = asyncio.create_task(self._deliver(lease, width=width))
             self._under_way.add(task)
             task.add_done_callback(self._finish)
-        await self._settle(picks, Counter(lease.lane_id for lease in leases))
+        if dry:
+            due = await patiently(lambda: self._queue.next_due(dry))
+            self._lanes.ran_dry(dry, due)
         return len(leases)
 
     def drain(self, *, grace: timedelta) -> None:
@@ -101,22 +107,26 @@ class Worker:
         now = self._clock.now()
         return await self._queue.claim(picks, now=now, lease_until=now + LEASE)
 
-    async def _settle(self, picks: Sequence[Pick], counts: Counter[LaneId]) -> None:
-        dry = self._lanes.claimed(picks, counts, now=self._clock.now())
-        if dry:
-            due = await patiently(lambda: self._queue.next_due(dry))
-            self._lanes.ran_dry(dry, due)
-
-    async def _deliver(self, lease: Lease) -> None:
+    async def _deliver(self, lease: Lease, *, width: int) -> None:
         retry_at = None
         try:
-            record = await self._attempter.attempt(lease)
+            record = self._learned(await self._attempter.attempt(lease), width=width)
             recorded = await patiently(lambda: self._queue.record(record, now=self._clock.now()))
             _log(record, held=recorded is not None)
             if recorded is not None:
                 retry_at = recorded.next_due
         finally:
             self._lanes.ended(lease.lane_id, retry_at=retry_at)
+
+    def _learned(self, record: AttemptRecord, *, width: int) -> AttemptRecord:
+        pace = self._lanes.learn(
+            record.lease.lane_id,
+            record.attempt.result,
+            start=record.attempt.start_time,
+            width=width,
+            now=self._clock.now(),
+        )
+        return record if pace is None else replace(record, pace=pace)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

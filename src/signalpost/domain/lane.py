@@ -2,27 +2,70 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import math
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
 from signalpost.domain.ids import LaneId, TenantId
+from signalpost.domain.pace import HEALTHY, Pace
+
+UNLIMITED: Final = 1 << 62
+"""As a limit: none."""
+
+_BURSTS_A_SECOND = 50
 
 REPLAY_TURN: Final = 5
 """While live deliveries wait, every so manieth that a lane starts may be a replay."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneFacts:
-    """What a decision about a lane rests on.
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What a lane's home must know of it to let deliveries go.
 
-    `due` is when the first of its waiting deliveries is due, None if none waits.
+    `host` is that of the endpoint, for what all subscriptions together may send there; empty
+    for none. Lanes are looked up by number, so that alone is hashed.
     """
 
-    due: datetime | None
-    in_flight: int
-    max_in_flight: int
-    blocked: bool = False
+    lane_id: LaneId
+    tenant_id: TenantId = field(hash=False)
+    max_in_flight: int = field(hash=False)
+    max_per_second: float | None = field(default=None, hash=False)
+    host: str = field(default="", hash=False)
+
+
+def host_of(endpoint_uri: str) -> str:
+    """Return the host of a canonical URI, an IPv6 address without its brackets."""
+    authority = endpoint_uri.split("/", 3)[2]
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0]
+
+
+@dataclass(slots=True)
+class HostFacts:
+    """How many attempts are under way to a host, and how many may be."""
+
+    limit: int = UNLIMITED
+    in_flight: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class LaneFacts:
+    """What a decision about a lane rests on; its home keeps it current.
+
+    `due` is when the first of its waiting deliveries is due, None if none is known to wait.
+    `next_token` is when a lane with a limited rate may go again. `held` is set while what
+    waits is being looked at.
+    """
+
+    lane: Lane
+    host: HostFacts
+    pace: Pace = HEALTHY
+    due: datetime | None = None
+    next_token: datetime | None = None
+    in_flight: int = 0
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +83,36 @@ class LookAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitHost:
+    """Nothing may start before an attempt to the same host, of whatever lane, ends."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rest:
     """Nothing may start until something changes: a new delivery, the end of an attempt."""
 
 
-LaneDecision = Go | LookAgain | Rest
+LaneDecision = Go | LookAgain | AwaitHost | Rest
+
+_AWAIT_HOST: Final = AwaitHost()
+_REST: Final = Rest()
 
 
 def decide(facts: LaneFacts, *, now: datetime) -> LaneDecision:
     """Decide what a lane may do now."""
-    if facts.blocked or facts.due is None or facts.in_flight >= facts.max_in_flight:
-        return Rest()
-    if facts.due > now:
-        return LookAgain(facts.due)
-    return Go(facts.max_in_flight - facts.in_flight)
+    at = opens_at(facts)
+    if at is None:
+        return _REST
+    if at > now:
+        return LookAgain(at)
+    host = facts.host
+    if host.in_flight >= host.limit:
+        return _AWAIT_HOST
+    room = facts.pace.limit(facts.lane.max_in_flight) - facts.in_flight
+    rate = facts.lane.max_per_second
+    if rate is not None:
+        room = min(room, burst(rate))
+    return Go(min(room, host.limit - host.in_flight))
 
 
 def replay_share(turn: int, count: int) -> tuple[int, int]:
@@ -64,10 +123,34 @@ def replay_share(turn: int, count: int) -> tuple[int, int]:
     return divmod(turn + count, REPLAY_TURN)
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """What a lane's home must know of it to let deliveries go."""
+def opens_at(facts: LaneFacts) -> datetime | None:
+    """Return when the next attempt may start, as far as it is up to the lane.
 
-    lane_id: LaneId
-    tenant_id: TenantId
-    max_in_flight: int
+    None if nothing waits, or something must end before.
+    """
+    at, pace = facts.due, facts.pace
+    if at is None or facts.held or facts.in_flight >= pace.limit(facts.lane.max_in_flight):
+        return None
+    if pace is not HEALTHY:
+        at = pace.opens_at(at)
+    if facts.next_token is not None and facts.next_token > at:
+        at = facts.next_token
+    return at
+
+
+def burst(rate: float) -> int:
+    """Return how many attempts may start at once where `rate` may start in a second.
+
+    One, up to 50 a second; of a faster lane a fiftieth of a second's worth, for no timer is
+    finer than that.
+    """
+    return max(1, int(rate / _BURSTS_A_SECOND))
+
+
+def spacing(rate: float) -> timedelta:
+    """Return the time that each attempt puts off those after it.
+
+    By the generic cell rate algorithm, with the burst taken off the rate: no second, wherever
+    it begins, sees more than `rate` attempts start, rounded up.
+    """
+    return timedelta(microseconds=math.ceil(1_000_000 / (rate - burst(rate) + 1)))

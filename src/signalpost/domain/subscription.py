@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import KeyId, LaneId, SubscriptionId, TenantId
-from signalpost.domain.lane import Lane
+from signalpost.domain.lane import Lane, host_of
 
 IpNetwork = IPv4Network | IPv6Network
 
@@ -22,6 +22,8 @@ DEFAULT_OVERLAP = timedelta(hours=24)
 MAX_OVERLAP = timedelta(days=7)
 DEFAULT_CONCURRENCY = 32
 MAX_CONCURRENCY = 256
+MIN_RATE = 0.001
+MAX_RATE = 1000.0
 
 
 class State(IntEnum):
@@ -85,7 +87,7 @@ class Subscription:
     `headers` are the customer's own, values included; `version` rises with every change and
     is the etag; `lane_id` is 0 until it is stored. `signing_keys` are newest first.
     `stop_time` is since when it is paused or suspended, None while it is active; `stopped` is
-    how long it was so before, in all.
+    how long it was so before, in all. `max_attempts_per_second` None is unlimited.
     """
 
     subscription_id: SubscriptionId
@@ -101,6 +103,7 @@ class Subscription:
     timeout: timedelta = DEFAULT_TIMEOUT
     max_concurrent_attempts: int = DEFAULT_CONCURRENCY
     ordered: bool = False
+    max_attempts_per_second: float | None = None
     allowed_ip_ranges: tuple[IpNetwork, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     state: State = State.ACTIVE
@@ -119,7 +122,13 @@ class Subscription:
     @property
     def lane(self) -> Lane:
         """What the home of its lane must know."""
-        return Lane(self.lane_id, self.tenant_id, self.max_concurrent_attempts)
+        return Lane(
+            self.lane_id,
+            self.tenant_id,
+            self.max_concurrent_attempts,
+            self.max_attempts_per_second,
+            host_of(self.endpoint_uri),
+        )
 
 
 def paused(subscription: Subscription, *, now: datetime) -> Subscription:

@@ -8,7 +8,7 @@ or `StorageFull` (nothing changed).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
@@ -20,8 +20,13 @@ from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import DeliveryKey, EventId, LaneId, SubscriptionId, TenantId
 from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import AttemptResult
+from signalpost.domain.pace import Pace
 from signalpost.domain.subscription import IpNetwork, State, Subscription
 from signalpost.domain.verdict import Verdict
+from signalpost.ports.lanes import Backlog as Backlog
+from signalpost.ports.lanes import LaneNotices as LaneNotices
+from signalpost.ports.lanes import Paced as Paced
+from signalpost.ports.lanes import Pick as Pick
 
 T = TypeVar("T")
 
@@ -144,18 +149,6 @@ class EventTypeStore(Protocol):
         ...
 
 
-class LaneNotices(Protocol):
-    """Tells the delivery side that there is something to do. A lost notice costs one rescan."""
-
-    def notice(self, lanes: Iterable[Lane], *, due: datetime) -> None:
-        """Say that each lane holds a delivery that is due at `due` or before."""
-        ...
-
-    def forget(self, lane_id: LaneId) -> None:
-        """Say that nothing more may go on this lane until there is a notice of it again."""
-        ...
-
-
 # For `subscriptions`.
 
 
@@ -234,34 +227,17 @@ class SecretUnreadable(Exception):
 # For `delivery`.
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """A lane with something waiting, and when the first of it is due."""
-
-    lane: Lane
-    due: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """Up to this many deliveries of this lane, of which so many may be replays.
-
-    Replays may be more where live ones, those that no replay put in the queue, do not need
-    the room.
-    """
-
-    lane_id: LaneId
-    count: int
-    replays: int = 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """An attempt that ended, and what follows from it."""
+    """An attempt that ended, and what follows from it.
+
+    `pace` is what was learned of the endpoint, if that is to be stored.
+    """
 
     lease: Lease
     attempt: Attempt
     verdict: Verdict
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +271,10 @@ class DeliveryQueue(Protocol):
         """Return every active lane in which something waits, each with its earliest due time."""
         ...
 
+    async def paces(self) -> Sequence[Paced]:
+        """Return the lasting part of what was learned of endpoints, and stored with records."""
+        ...
+
     async def claim(
         self, picks: Sequence[Pick], *, now: datetime, lease_until: datetime
     ) -> Sequence[Lease]:
@@ -314,8 +294,8 @@ class DeliveryQueue(Protocol):
     async def record(self, record: AttemptRecord, *, now: datetime) -> Recorded | None:
         """Store an attempt and what follows from it, in one transaction.
 
-        None, and nothing is changed, if the lease was lost meanwhile. Concurrent calls share
-        a transaction. Repeating after StorageUnavailable is safe.
+        None, and nothing but the pace of the lane is changed, if the lease was lost
+        meanwhile. Concurrent calls share a transaction. Repeating after StorageUnavailable is safe.
         """
         ...
 

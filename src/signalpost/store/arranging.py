@@ -13,8 +13,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, case, select, tuple_, update
 
-from signalpost.domain.ids import LaneId, TenantId
+from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import Lane
+from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import Ordering, place
 from signalpost.store.statements import Driven
 from signalpost.store.tables import BEHIND, LEASED, UNARRANGED, WAITING, queue, subscriptions
@@ -115,10 +116,5 @@ def _finish(conn: Connection, lane_id: LaneId, ordering: Ordering) -> None:
 def unarranged_lanes(conn: Connection) -> Sequence[Lane]:
     """Return lanes that are arranged only in part."""
     c = subscriptions.c
-    statement = select(c.lane_id, c.tenant_id, c.max_concurrent_attempts).where(
-        UNARRANGED, c.delete_time.is_(None)
-    )
-    return [
-        Lane(LaneId(row.lane_id), TenantId(row.tenant_id), row.max_concurrent_attempts)
-        for row in conn.execute(statement)
-    ]
+    statement = select(*LANE_COLUMNS).where(UNARRANGED, c.delete_time.is_(None))
+    return [lane(row) for row in conn.execute(statement)]

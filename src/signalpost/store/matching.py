@@ -9,10 +9,11 @@ from sqlalchemy import Connection, bindparam, select
 
 from signalpost.domain.event import Event
 from signalpost.domain.filter import EventFilter
-from signalpost.domain.ids import LaneId, TenantId
+from signalpost.domain.ids import TenantId
 from signalpost.domain.lane import Lane
 from signalpost.domain.subscription import State
 from signalpost.store.documents import read_filter
+from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import Ordering
 from signalpost.store.statements import Driven
 from signalpost.store.tables import subscriptions
@@ -21,9 +22,8 @@ _MOST_TENANTS = 10_000
 
 _OF_TENANT = Driven(
     select(
-        subscriptions.c.lane_id,
+        *LANE_COLUMNS,
         subscriptions.c.state,
-        subscriptions.c.max_concurrent_attempts,
         subscriptions.c.filter,
         subscriptions.c.ordering,
     ).where(
@@ -82,7 +82,7 @@ class Matching:
 def _load(conn: Connection, tenant_id: TenantId) -> tuple[Recipient, ...]:
     return tuple(
         Recipient(
-            lane=Lane(LaneId(row.lane_id), tenant_id, row.max_concurrent_attempts),
+            lane=lane(row),
             filter=read_filter(row.filter),
             active=row.state == State.ACTIVE,
             ordered=Ordering(row.ordering).is_ordered,

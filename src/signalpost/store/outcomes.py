@@ -6,7 +6,7 @@ that is not found was leased anew meanwhile, and nothing of it is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -14,19 +14,21 @@ from typing import assert_never
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from signalpost.domain.delivery import Attempt, DeliveryState, FailureReason, Trigger
-from signalpost.domain.ids import LaneId, TenantId
+from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import AttemptResult, Outcome
+from signalpost.domain.pace import Pace
 from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.ports import AttemptRecord, Recorded
 from signalpost.store import attempts
+from signalpost.store.lanes import LANE_COLUMNS, lane, learn
 from signalpost.store.order import Line, settle
 from signalpost.store.statements import AnyRow, Driven, Lookup, Values
 from signalpost.store.tables import LEASED, WAITING, deliveries, queue, subscriptions
 from signalpost.store.units import from_time, to_optional_time, to_time
 
-_LEASED_ROWS = select(
+_ROWS = select(
     queue.c.id,
     queue.c.lane_id,
     queue.c.token,
@@ -37,15 +39,23 @@ _LEASED_ROWS = select(
     queue.c.claim_time,
     queue.c.resource,
     queue.c.cancel_time,
-    subscriptions.c.tenant_id,
-    subscriptions.c.max_concurrent_attempts,
     subscriptions.c.state,
     subscriptions.c.stopped,
     subscriptions.c.delete_time,
-).join(subscriptions, subscriptions.c.lane_id == queue.c.lane_id)
+)
 
 # Only by number: with the phase in it, a planner may take the index of leases for it.
-_BY_ID = Lookup(lambda keys: _LEASED_ROWS.where(queue.c.id.in_(keys)))
+_BY_ID = Lookup(
+    lambda keys: _ROWS.join(subscriptions, subscriptions.c.lane_id == queue.c.lane_id).where(
+        queue.c.id.in_(keys)
+    )
+)
+
+_LEASED_ROWS = (
+    _ROWS.add_columns(*LANE_COLUMNS[1:])
+    .join(subscriptions, subscriptions.c.lane_id == queue.c.lane_id)
+    .where(queue.c.phase == LEASED)
+)
 
 _REQUEUE = Driven(
     update(queue)
@@ -134,12 +144,19 @@ def record(conn: Connection, calls: Sequence[RecordCall]) -> list[Recorded | Non
             changes.add(row, call.record.attempt, verdict=call.record.verdict, now=call.now)
         stored.append(row if held else None)
     next_due = changes.apply(conn, now=max(call.now for call in calls))
+    learn(conn, _learned(calls))
     return [None if row is None else Recorded(next_due.get(row.id)) for row in stored]
+
+
+def _learned(calls: Sequence[RecordCall]) -> Iterator[tuple[LaneId, Pace]]:
+    for call in calls:
+        if call.record.pace is not None:
+            yield call.record.lease.lane_id, call.record.pace
 
 
 def recover(conn: Connection, now: datetime) -> int:
     """Take back all leases, whatever their time; return how many."""
-    rows = conn.execute(_LEASED_ROWS.where(queue.c.phase == LEASED)).all()
+    rows = conn.execute(_LEASED_ROWS).all()
     _interrupt(conn, rows, now=now)
     return len(rows)
 
@@ -147,22 +164,18 @@ def recover(conn: Connection, now: datetime) -> int:
 def rescue(conn: Connection, call: RescueCall) -> Sequence[Lane]:
     """Take back expired leases; return their lanes, each once, if they are active."""
     statement = (
-        _LEASED_ROWS.where(queue.c.phase == LEASED, queue.c.lease_until <= from_time(call.now))
+        _LEASED_ROWS.where(queue.c.lease_until <= from_time(call.now))
         .order_by(queue.c.lease_until)
         .limit(call.limit)
     )
     rows = conn.execute(statement).all()
     _interrupt(conn, rows, now=call.now)
-    lanes = {row.lane_id: _lane(row) for row in rows if _is_active(row)}
-    return list(lanes.values())
+    found = {row.lane_id: lane(row) for row in rows if _is_active(row)}
+    return list(found.values())
 
 
 def _is_active(row: AnyRow) -> bool:
     return row.delete_time is None and row.state == State.ACTIVE
-
-
-def _lane(row: AnyRow) -> Lane:
-    return Lane(LaneId(row.lane_id), TenantId(row.tenant_id), row.max_concurrent_attempts)
 
 
 def _interrupt(conn: Connection, rows: Iterable[AnyRow], *, now: datetime) -> None:

@@ -21,9 +21,9 @@ from sqlalchemy import (
 
 from signalpost.domain.delivery import DeliveryState, FailureReason, Lease, Trigger
 from signalpost.domain.ids import DeliveryKey, EventId, LaneId, TenantId
-from signalpost.domain.lane import Lane
 from signalpost.domain.subscription import State
 from signalpost.ports import Backlog, Pick
+from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import IS_ARRANGED
 from signalpost.store.outcomes import DEQUEUE, END_DELIVERY
 from signalpost.store.statements import AnyRow, Driven, Lookup, Values
@@ -138,10 +138,10 @@ def claim(conn: Connection, call: ClaimCall) -> Sequence[Lease]:
     now = from_time(call.now)
     leases: list[Lease] = []
     for pick in call.picks:
-        lane = active.get(pick.lane_id)
-        if lane is not None:
+        owner = active.get(pick.lane_id)
+        if owner is not None:
             found = _DUE.fetch(conn, (pick.lane_id, now, pick.count))
-            leases += [_lease(row, lane=lane) for row in _mixed(found, pick)]
+            leases += [_lease(row, owner=owner) for row in _mixed(found, pick)]
     until = from_time(call.lease_until)
     _LEASE.many(conn, [(lease.key, lease.token - 1, now, until) for lease in leases])
     return leases
@@ -157,8 +157,8 @@ def _mixed(found: Sequence[AnyRow], pick: Pick) -> Sequence[AnyRow]:
     return [*live[: pick.count - count], *replayed[:count]]
 
 
-def _lease(row: AnyRow, *, lane: AnyRow) -> Lease:
-    set_start = None if row.set_start is None else row.set_start + lane.stopped
+def _lease(row: AnyRow, *, owner: AnyRow) -> Lease:
+    set_start = None if row.set_start is None else row.set_start + owner.stopped
     return Lease(
         key=DeliveryKey(row.id),
         lane_id=LaneId(row.lane_id),
@@ -168,7 +168,7 @@ def _lease(row: AnyRow, *, lane: AnyRow) -> Lease:
         set_start=to_optional_time(set_start),
         due=to_time(row.due),
         trigger=Trigger(row.cause),
-        subscription_version=lane.version,
+        subscription_version=owner.version,
         event_id=EventId(row.event_id),
         event_type=row.event_type,
         tenant_id=TenantId(row.tenant_id),
@@ -203,17 +203,11 @@ def _earliest(row: AnyRow) -> datetime | None:
 def backlogs(conn: Connection) -> Sequence[Backlog]:
     """Return active lanes in which something waits."""
     statement = select(
-        subscriptions.c.lane_id,
-        subscriptions.c.tenant_id,
-        subscriptions.c.max_concurrent_attempts,
+        *LANE_COLUMNS,
         *_FIRST_DUE,
     ).where(_IS_OPEN)
-    found = ((_lane(row), _earliest(row)) for row in conn.execute(statement))
-    return [Backlog(lane, due) for lane, due in found if due is not None]
-
-
-def _lane(row: AnyRow) -> Lane:
-    return Lane(LaneId(row.lane_id), TenantId(row.tenant_id), row.max_concurrent_attempts)
+    found = ((lane(row), _earliest(row)) for row in conn.execute(statement))
+    return [Backlog(waiting, due) for waiting, due in found if due is not None]
 
 
 def next_due(conn: Connection, lanes: Iterable[LaneId]) -> Mapping[LaneId, datetime]:

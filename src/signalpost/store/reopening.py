@@ -13,9 +13,10 @@ from sqlalchemy import Connection, bindparam, case, select, update
 
 from signalpost.domain.delivery import DeliveryState, FailureReason, Trigger
 from signalpost.domain.errors import NotFound, StateInvalid
-from signalpost.domain.ids import DeliveryKey, LaneId, TenantId, delivery_id
+from signalpost.domain.ids import DeliveryKey, delivery_id
 from signalpost.domain.lane import Lane
 from signalpost.domain.subscription import State
+from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import place
 from signalpost.store.statements import AnyRow, Driven, Values, driven_insert
 from signalpost.store.tables import LEASED, Phase, deliveries, events, queue, subscriptions
@@ -47,10 +48,9 @@ _ONE = (
         events.c.id.label("stored_event"),
         queue.c.phase,
         subscriptions.c.subscription_id,
-        subscriptions.c.tenant_id,
+        *LANE_COLUMNS[1:],
         subscriptions.c.delete_time,
         subscriptions.c.state.label("lane_state"),
-        subscriptions.c.max_concurrent_attempts,
     )
     .join(subscriptions, subscriptions.c.lane_id == deliveries.c.lane_id)
     .outerjoin(events, events.c.id == deliveries.c.event_row)
@@ -118,7 +118,7 @@ def lane_if_active(row: AnyRow) -> Lane | None:
     """Return the lane of a row with its subscription, None if nothing may go on it now."""
     if row.delete_time is not None or row.lane_state != State.ACTIVE:
         return None
-    return Lane(LaneId(row.lane_id), TenantId(row.tenant_id), row.max_concurrent_attempts)
+    return lane(row)
 
 
 def _demand(row: AnyRow) -> None:

@@ -19,6 +19,7 @@ from signalpost.domain.ids import ReplayKey, SubscriptionId, TenantId
 from signalpost.domain.replay import Replay, ReplayOrder, ReplayScope
 from signalpost.ports.repair import Replayed, ReplayPage
 from signalpost.store.documents import read_filter, write_filter
+from signalpost.store.lanes import LANE_COLUMNS
 from signalpost.store.reopening import REPLAY_BAND, Reopening, lane_if_active
 from signalpost.store.replayable import first_position
 from signalpost.store.row_numbers import RowNumbers
@@ -36,11 +37,9 @@ _SHOWN = select(replays, subscriptions.c.subscription_id).join(
 )
 
 _LANE = select(
-    subscriptions.c.lane_id,
-    subscriptions.c.tenant_id,
+    *LANE_COLUMNS,
     subscriptions.c.delete_time,
     subscriptions.c.state.label("lane_state"),
-    subscriptions.c.max_concurrent_attempts,
 )
 
 _ENDED = Lookup(

@@ -21,6 +21,7 @@ from signalpost.ports import (
     Backlog,
     DeliveryQuery,
     EventQuery,
+    Paced,
     Page,
     PageRequest,
     Pick,
@@ -41,6 +42,7 @@ from signalpost.store.event_types import (
     replace_event_type,
 )
 from signalpost.store.events import AcceptCall, accept, get_event, list_events, preview
+from signalpost.store.lanes import paces
 from signalpost.store.matching import Matching
 from signalpost.store.opening import Opened, prepare, touch
 from signalpost.store.outcomes import RecordCall, RescueCall, record, recover, rescue
@@ -233,6 +235,10 @@ class Store:
     async def backlogs(self) -> Sequence[Backlog]:
         """Return every lane with something claimable."""
         return await self._for_delivery.run(backlogs)
+
+    async def paces(self) -> Sequence[Paced]:
+        """Return what was learned of endpoints."""
+        return await self._for_delivery.run(paces)
 
     async def claim(
         self, picks: Sequence[Pick], *, now: datetime, lease_until: datetime

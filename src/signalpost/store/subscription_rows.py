@@ -68,6 +68,7 @@ def write(subscription: Subscription, *, sealer: Sealer) -> dict[str, Any]:
         "stop_time": from_optional_time(subscription.stop_time),
         "stopped": from_duration(subscription.stopped),
         "ordering": int(Ordering.ON if subscription.ordered else Ordering.OFF),
+        "max_attempts_per_second": subscription.max_attempts_per_second,
     }
 
 
@@ -109,6 +110,7 @@ def read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscription
         retry_policy=read_policy(row.retry_policy),
         timeout=to_duration(row.timeout),
         max_concurrent_attempts=row.max_concurrent_attempts,
+        max_attempts_per_second=row.max_attempts_per_second,
         allowed_ip_ranges=read_ranges(row.allowed_ip_ranges),
         labels=read_texts(row.labels),
         state=State(row.state),

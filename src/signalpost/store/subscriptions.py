@@ -13,11 +13,12 @@ from signalpost.domain.errors import AlreadyExists, EtagMismatch, NotFound
 from signalpost.domain.event import Resource
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import LaneId, SubscriptionId, TenantId
-from signalpost.domain.subscription import Subscription
+from signalpost.domain.subscription import State, Subscription
 from signalpost.ports import Page, PageRequest, SubscriptionQuery
 from signalpost.store import subscription_rows
 from signalpost.store.arranging import ArrangeCall, arrange
 from signalpost.store.documents import read_filter
+from signalpost.store.lanes import FORGET, LANE_COLUMNS
 from signalpost.store.matching import Matching
 from signalpost.store.order import Ordering
 from signalpost.store.paging import SCAN_LIMIT, collect
@@ -89,6 +90,8 @@ class Registrar:
         if ordering != row.ordering:
             arrange(conn, ArrangeCall(lane_id=lane_id, after="", limit=_CHUNK, now=call.now))
         self._store_keys(conn, stored)
+        if stored.state is not State.ACTIVE:
+            FORGET.many(conn, [(lane_id,)])
         self.matching.forget(stored.tenant_id)
         return stored
 
@@ -107,6 +110,7 @@ class Registrar:
             )
         )
         conn.execute(delete(signing_keys).where(signing_keys.c.lane_id == lane_id))
+        FORGET.many(conn, [(lane_id,)])
         self.matching.forget(call.tenant_id)
         return lane_id
 
@@ -144,9 +148,7 @@ def live_subscription(
     """Return what repairs need of a subscription; nothing of it is secret. Raises NotFound."""
     c = subscriptions.c
     columns = select(
-        c.lane_id,
-        c.tenant_id,
-        c.max_concurrent_attempts,
+        *LANE_COLUMNS,
         c.filter,
         c.delete_time,
         c.state.label("lane_state"),

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Double,
     Index,
     Integer,
     LargeBinary,
@@ -116,6 +117,7 @@ subscriptions = Table(
     Column("stop_time", Big),  # since when it is paused or suspended
     Column("stopped", Big, nullable=False, server_default="0"),  # how long before that
     Column("ordering", SmallInteger, nullable=False, server_default="0"),  # see `order`
+    Column("max_attempts_per_second", Double),
     sqlite_autoincrement=True,
 )
 _index(
@@ -147,6 +149,23 @@ signing_keys = Table(
     Column("create_time", Big, nullable=False),
     Column("expire_time", Big),
     sqlite_with_rowid=False,
+)
+
+# What was learned of endpoints, as far as a restart must know it. Most lanes have no row.
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("lane_id", Integer, primary_key=True, autoincrement=False),
+    Column("probe_at", Big),
+    Column("probes", Integer, nullable=False),
+    Column("not_before", Big),
+    Column("failures", Integer, nullable=False),
+    Column("failing_since", Big),
+    Column("last_failure", Big),
+    Column("forbidden", Integer, nullable=False),
+    Column("forbidden_since", Big),
+    Column("ceiling", Integer),
+    Column("ceiling_time", Big),
 )
 
 deliveries = Table(

@@ -51,6 +51,7 @@ class SubscriptionDraft:
     timeout: timedelta
     max_concurrent_attempts: int
     ordered: bool
+    max_attempts_per_second: float | None
     allowed_ip_ranges: tuple[IpNetwork, ...]
     labels: Mapping[str, str]
 
@@ -220,6 +221,7 @@ class Registrar:
             timeout=draft.timeout,
             max_concurrent_attempts=draft.max_concurrent_attempts,
             ordered=draft.ordered,
+            max_attempts_per_second=draft.max_attempts_per_second,
             allowed_ip_ranges=draft.allowed_ip_ranges,
             labels=dict(draft.labels),
         )

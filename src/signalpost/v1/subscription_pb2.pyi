@@ -344,7 +344,7 @@ class RateLimits(_message.Message):
     MAX_ATTEMPTS_PER_SECOND_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENT_ATTEMPTS_FIELD_NUMBER: _builtins.int
     max_attempts_per_second: _builtins.float
-    """Optional. Most attempts a second, such as 0.5; unlimited if unset."""
+    """Optional. Most attempts a second, 0.001 to 1000; unlimited if unset."""
     max_concurrent_attempts: _builtins.int
     """Optional. Most attempts under way at once, 1 to 256; 32 if unset."""
     def __init__(
