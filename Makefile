@@ -14,12 +14,12 @@ CLIENTS     := $(GO_CLIENT)/build/publish $(TS_CLIENT)/build/.compiled $(JAVA_CL
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fmt proto clients lock bench clean \
+.PHONY: help setup run demo test check fmt proto clients lock bench bench-compare clean \
 	check-toolchains check-python check-contract check-generated check-breaking
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r name text; do printf '  %-8s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
 
 setup: $(STAMP) ## Install everything into .venv (does nothing if nothing changed)
 	@:
@@ -53,8 +53,11 @@ lock: ## Resolve requirements.txt anew (ARGS=--upgrade for newer versions)
 	"$$tmp/bin/uv" pip compile pyproject.toml --extra server --group dev --generate-hashes \
 		--universal --python-version 3.11 --no-header --quiet $(ARGS) -o requirements.txt
 
-bench: ## Measure throughput and latency
-	@echo 'This version has no benchmark yet.' >&2; exit 1
+bench: setup ## Measure throughput, latency and CPU (about 2 minutes; only ratios within one run count)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-compare: setup ## Measure this tree and another revision by turns (BASE=revision)
+	@$(BIN)/python -m tests.bench.compare $(or $(BASE),$(error Name a revision: make bench-compare BASE=main)) $(ARGS)
 
 clean: ## Remove caches and build results; data, keys and .venv stay
 	@rm -rf build dist gen $(GO_CLIENT)/build $(TS_CLIENT)/build $(JAVA_CLIENT)/target

@@ -1,10 +1,11 @@
 """`make bench`: what the way of an event costs, in figures of one run that can be compared.
 
 Machines differ and are shared: only ratios within a run mean something. Nothing is asserted
-about time. Receiver and server are processes of their own; where one of them is the bottleneck
-its load is near 1, and the figures say so.
+about time. Publisher, server and receiver are processes of their own; a figure of which one of
+the others was the limit says so.
 """
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -13,15 +14,27 @@ import trustme
 import uvloop
 
 from tests.bench import delivering, loops, publishing
+from tests.bench.delivering import Case
 from tests.bench.figures import Report
 from tests.bench.receiver import Receiver
-from tests.bench.server import Server
+from tests.bench.server import Baseline, Server
 
 BARE_REQUESTS = 8_000
-DEFAULT_HTTPX_REQUESTS = 600
-UNARY_CALLS = 3_000
-BATCH_CALLS = 150
-DELIVERIES = 8_000
+DEFAULT_HTTPX_REQUESTS = 400
+UNARY_CALLS = 2_000
+BATCH_CALLS = 100
+WARM_UP = 1_000
+DELIVERIES = 10_000
+
+TEN = Case(10)
+TEN_BY_TURNS = Case(10, tenants=10)
+CASES = (
+    ("https", Case(1)),
+    ("https", TEN),
+    ("https", Case(100)),
+    ("https", TEN_BY_TURNS),
+    ("http", TEN),
+)
 
 
 async def bare_loops(report: Report, receiver: Receiver, scheme: str, ca: Path) -> None:
@@ -32,34 +45,33 @@ async def bare_loops(report: Report, receiver: Receiver, scheme: str, ca: Path) 
 
 
 async def publish(report: Report, folder: Path, ca: Path) -> None:
-    server = await Server(folder, ca).start()
-    report.add("publish: unary", **await publishing.unary(server, UNARY_CALLS))
-    report.add("publish: batches of 100", **await publishing.batches(server, BATCH_CALLS))
-    report.add("publish: stream", **await publishing.stream(server, BATCH_CALLS))
-    await server.stop()
+    for name, server in (("floor", Baseline(folder, ca)), ("publish", Server(folder, ca))):
+        await server.start()
+        await publishing.unary(server, UNARY_CALLS // 4)
+        report.add(f"{name}: unary", **await publishing.unary(server, UNARY_CALLS))
+        report.add(f"{name}: batches of 100", **await publishing.batches(server, BATCH_CALLS))
+        if name == "publish":
+            report.add(f"{name}: stream", **await publishing.stream(server, BATCH_CALLS))
+        await server.stop()
 
 
 async def deliver(
-    report: Report, receiver: Receiver, scheme: str, *, folder: Path, ca: Path, endpoints: int
+    report: Report, receiver: Receiver, scheme: str, *, folder: Path, ca: Path, case: Case
 ) -> None:
     folder.mkdir()
     server = await Server(folder, ca).start()
-    for number in range(endpoints):
+    for number in range(case.endpoints):
         uri = f"{scheme}://localhost:{receiver.port}/{number}"
-        await server.subscribe(uri, tenant_id=f"t{number}")
-    warm = await delivering.flat_out(server, receiver, endpoints=endpoints, deliveries=1_000)
-    figures = await delivering.flat_out(
-        server, receiver, endpoints=endpoints, deliveries=DELIVERIES
-    )
+        await server.subscribe(uri, tenant_id=f"t{number % case.tenants}")
+    warm = await delivering.flat_out(server, receiver, case, deliveries=WARM_UP)
+    figures = await delivering.flat_out(server, receiver, case, deliveries=DELIVERIES)
     half = min(figures["deliveries_per_second"], warm["deliveries_per_second"]) / 2
-    figures |= await delivering.paced(
-        server, receiver, endpoints=endpoints, per_second=half, seconds=3
-    )
-    report.add(f"end to end, {scheme}, {endpoints} endpoints", **figures)
+    figures |= await delivering.paced(server, receiver, case, per_second=half, seconds=3)
+    report.add(f"end to end, {scheme}, {case}", **figures)
     await server.stop()
 
 
-async def main(folder: Path) -> None:
+async def main(folder: Path, *, only_deliveries: bool) -> None:
     report = Report()
     ca = trustme.CA()
     ca_file, certificate = folder / "ca.pem", folder / "server.pem"
@@ -68,46 +80,54 @@ async def main(folder: Path) -> None:
         str(certificate)
     )
     with Receiver(certificate) as https, Receiver(None) as http:
-        for scheme, receiver in (("http", http), ("https", https)):
+        receivers = {"https": https, "http": http}
+        for scheme, receiver in receivers.items():
             await bare_loops(report, receiver, scheme, ca_file)
-        uri = f"http://localhost:{http.port}/"
-        default = await loops.default_httpx(uri, ca_file, DEFAULT_HTTPX_REQUESTS)
-        report.add("bare loop, http: default httpx.AsyncClient", **default)
-        await publish(report, folder, ca_file)
-        cases = [
-            ("http", http, 10),
-            ("https", https, 1),
-            ("https", https, 10),
-            ("https", https, 100),
-        ]
-        for scheme, receiver, endpoints in cases:
-            place = folder / f"{scheme}-{endpoints}"
-            await deliver(report, receiver, scheme, folder=place, ca=ca_file, endpoints=endpoints)
-    ratios(report)
+        if not only_deliveries:
+            uri = f"https://localhost:{https.port}/"
+            default = await loops.default_httpx(uri, ca_file, DEFAULT_HTTPX_REQUESTS)
+            report.add("bare loop, https: default httpx.AsyncClient", **default)
+            await publish(report, folder, ca_file)
+        for scheme, case in CASES:
+            place = folder / f"{scheme}-{case.endpoints}-{case.tenants}"
+            await deliver(report, receivers[scheme], scheme, folder=place, ca=ca_file, case=case)
+    ratios(report, only_deliveries=only_deliveries)
     report.show()
 
 
-def ratios(report: Report) -> None:
-    for scheme in ("http", "https"):
-        bare, ours = f"bare loop, {scheme}: own transport", f"end to end, {scheme}, 10 endpoints"
+def ratios(report: Report, *, only_deliveries: bool) -> None:
+    for scheme in ("https", "http"):
+        bare = (f"bare loop, {scheme}: own transport", "cpu_us")
         report.ratio(
-            f"{scheme} CPU of a request, own transport / raw aiohttp",
-            (bare, "cpu_us"),
+            f"CPU of a request, own transport / raw aiohttp, {scheme}",
+            bare,
             (f"bare loop, {scheme}: raw aiohttp", "cpu_us"),
         )
-        report.ratio(
-            f"{scheme} CPU of a delivery / of the bare loop",
-            (ours, "server_cpu_us"),
-            (bare, "cpu_us"),
-        )
+        for case in (case for of, case in CASES if of == scheme):
+            report.ratio(
+                f"server CPU of a delivery / of the bare loop, {scheme}, {case}",
+                (f"end to end, {scheme}, {case}", "server_cpu_us"),
+                bare,
+            )
+    if only_deliveries:
+        return
     report.ratio(
-        "rate end to end / default httpx.AsyncClient",
-        ("end to end, http, 10 endpoints", "deliveries_per_second"),
-        ("bare loop, http: default httpx.AsyncClient", "per_second"),
+        "rate end to end / default httpx.AsyncClient, https, 10 endpoints",
+        (f"end to end, https, {TEN}", "deliveries_per_second"),
+        ("bare loop, https: default httpx.AsyncClient", "per_second"),
     )
+    for way in ("unary", "batches of 100"):
+        report.ratio(
+            f"rate of publish / of its floor, {way}",
+            (f"publish: {way}", "events_per_second"),
+            (f"floor: {way}", "events_per_second"),
+        )
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--only-deliveries", action="store_true", help="leave out publishing")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        uvloop.run(main(Path(place)))
+        uvloop.run(main(Path(place), only_deliveries=arguments.only_deliveries))
     sys.exit(0)

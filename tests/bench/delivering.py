@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from signalpost.v1.event_pb2 import Event
 from signalpost.v1.event_service_pb2 import PublishRequest
@@ -12,11 +13,28 @@ from tests.bench.receiver import Receiver
 from tests.bench.server import Server
 
 
+@dataclass(frozen=True)
+class Case:
+    """Endpoints that belong to so many tenants in equal parts. An event goes to all of one."""
+
+    endpoints: int
+    tenants: int = 1
+
+    @property
+    def fan_out(self) -> int:
+        return self.endpoints // self.tenants
+
+    def __str__(self) -> str:
+        """Name it as the figures do."""
+        who = "endpoint" if self.endpoints == 1 else "endpoints"
+        return f"{self.endpoints} {who}" + (" by turns" if self.tenants > 1 else "")
+
+
 async def flat_out(
-    server: Server, receiver: Receiver, *, endpoints: int, deliveries: int
+    server: Server, receiver: Receiver, case: Case, *, deliveries: int
 ) -> dict[str, float]:
     """Publish as fast as it goes, wait for the last arrival, and count per delivery."""
-    events = [event(_tenant(number, endpoints)) for number in range(deliveries)]
+    events = [event(f"t{number % case.tenants}") for number in range(deliveries // case.fan_out)]
     receiver.ask("forget")
     cpu, receiver_cpu = await server.settled(), receiver.ask("cpu")
     began = time.monotonic()
@@ -32,29 +50,28 @@ async def flat_out(
 
 
 async def paced(
-    server: Server, receiver: Receiver, *, endpoints: int, per_second: float, seconds: float
+    server: Server, receiver: Receiver, case: Case, *, per_second: float, seconds: float
 ) -> dict[str, float]:
-    """Publish batches of 10 at a steady pace, and time each event to its arrival."""
-    size = 10
+    """Publish at a steady pace, and time each event to its last arrival.
+
+    `per_second` counts deliveries; a batch makes about a hundred of them.
+    """
+    size = max(1, BATCH // case.fan_out)
+    batches_per_second = per_second / (size * case.fan_out)
     published: dict[str, float] = {}
     receiver.ask("forget")
     calls: list[asyncio.Task[None]] = []
     began = time.monotonic()
-    for number in range(int(per_second * seconds / size)):
-        due = began + number * size / per_second
+    for number in range(int(batches_per_second * seconds)):
+        due = began + number / batches_per_second
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        batch = [event(_tenant(number * size + n, endpoints)) for n in range(size)]
+        batch = [event(f"t{(number * size + n) % case.tenants}") for n in range(size)]
         published |= dict.fromkeys((one.event_id for one in batch), time.monotonic())
         calls.append(asyncio.create_task(_publish(server, batch)))
     await asyncio.gather(*calls)
-    await asyncio.to_thread(receiver.wait_for, len(published))
+    await asyncio.to_thread(receiver.wait_for, len(published) * case.fan_out)
     times = receiver.ask("times")
     return percentiles([times[name] - sent for name, sent in published.items()])
-
-
-def _tenant(number: int, endpoints: int) -> str:
-    """Spread events evenly over endpoints: each has a tenant of its own."""
-    return f"t{number % endpoints}"
 
 
 def _batches(events: Sequence[Event]) -> list[Sequence[Event]]:

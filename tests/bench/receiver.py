@@ -6,9 +6,8 @@ It notes when each event arrived, by a clock that all processes of the machine s
 import asyncio
 import multiprocessing
 import ssl
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self, cast
@@ -20,19 +19,28 @@ _ID = b"\r\nwebhook-id: "
 _LENGTH = b"\r\ncontent-length: "
 
 
-@dataclass
 class Arrivals:
-    """Requests so far, and when each event arrived last."""
+    """How many requests came so far, and when each event came last."""
 
-    count: int = 0
-    times: dict[str, float] = field(default_factory=dict)
-    reached: dict[int, Callable[[], None]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.forget()
+
+    def forget(self) -> None:
+        self.count, self._wanted = 0, 0
+        self.times: dict[str, float] = {}
 
     def note(self, event_id: str) -> None:
         self.count += 1
         self.times[event_id] = time.monotonic()
-        if self.count in self.reached:
-            self.reached.pop(self.count)()
+        if self.count == self._wanted:
+            with self._changed:
+                self._changed.notify()
+
+    def wait_for(self, count: int) -> None:
+        with self._changed:
+            self._wanted = count
+            self._changed.wait_for(lambda: self.count >= count)
 
 
 class _Protocol(asyncio.Protocol):
@@ -100,27 +108,24 @@ async def _serve(certificate: Path | None, control: Connection) -> None:
         context.load_cert_chain(certificate)
     arrivals = Arrivals()
     loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
     server = await loop.create_server(
         lambda: _Protocol(arrivals), "127.0.0.1", 0, ssl=context, backlog=1000
     )
     control.send(server.sockets[0].getsockname()[1])
+    await asyncio.to_thread(_answer, arrivals, control)
 
-    def answer() -> None:
-        match control.recv():
-            case "stop":
-                stopped.set()
+
+def _answer(arrivals: Arrivals, control: Connection) -> None:
+    """Answer questions until told to stop, in a thread: answers may be long, and waits, too."""
+    while (question := control.recv()) != "stop":
+        match question:
             case "times":
                 control.send(arrivals.times)
             case "cpu":
                 control.send(time.process_time())
             case "forget":
-                arrivals.count, arrivals.times = 0, {}
-                control.send(None)
-            case count if arrivals.count >= int(count):
+                arrivals.forget()
                 control.send(None)
             case count:
-                arrivals.reached[int(count)] = lambda: control.send(None)
-
-    loop.add_reader(control.fileno(), answer)
-    await stopped.wait()
+                arrivals.wait_for(int(count))
+                control.send(None)

@@ -1,10 +1,16 @@
 """The server under test: `signalpost serve` as a process of its own, its CPU time and its stubs."""
 
 import asyncio
+import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+import grpc.aio
+
+from signalpost.v1.event_service_pb2_grpc import EventServiceStub
 from tests.e2e.service import Service
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -27,3 +33,28 @@ class Server(Service):
             await asyncio.sleep(0.3)
             if (after := self.cpu_seconds()) - before <= 0.02:
                 return after
+
+
+@dataclass
+class Baseline(Server):
+    """The floor under a publish, in the place of the service."""
+
+    async def start(self, *, failpoint: str = "") -> Self:
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.bench.baseline"),
+            f"sqlite:///{self.folder / 'baseline.db'}",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert self.process.stdout is not None
+        self.address = f"127.0.0.1:{json.loads(await self.process.stdout.readline())['port']}"
+        self.channel = grpc.aio.insecure_channel(self.address)
+        self.events = EventServiceStub(self.channel)
+        return self
+
+    async def stop(self) -> int:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        await self.channel.close()
+        return await self.process.wait()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import cast
 
 from opentelemetry.trace import Span
 
@@ -44,7 +44,8 @@ class Attempter:
         self._jitter = jitter
         self._user_agent = user_agent
         self._tracing = tracing
-        self._under_way: set[asyncio.Timeout] = set()
+        self._under_way: set[asyncio.Task[object]] = set()
+        self._interrupted: set[asyncio.Task[object]] = set()
 
     async def attempt(self, lease: Lease) -> AttemptRecord:
         """Make one attempt and decide what follows. Never raises for what the network does."""
@@ -76,39 +77,41 @@ class Attempter:
 
     def interrupt(self) -> None:
         """End all attempts under way now, as INTERRUPTED."""
-        now = asyncio.get_running_loop().time()
-        for limit in self._under_way:
-            limit.reschedule(now)
+        for task in self._under_way - self._interrupted:
+            self._interrupted.add(task)
+            task.cancel()
 
     async def _make(
         self, lease: Lease, start: datetime, span: Span
     ) -> tuple[AttemptResult, RetryPolicy]:
         policy = RetryPolicy()
+        task = _current_task()
+        self._under_way.add(task)
         try:
-            async with self._interruptible():
-                subscription = await self._targets.of(lease)
-                policy = subscription.retry_policy
-                tracing.aimed(span, subscription)
-                request = build_request(
-                    subscription,
-                    event_id=lease.event_id,
-                    body=lease.body,
-                    traceparent=tracing.carried(span, lease.traceparent),
-                    now=start,
-                    user_agent=self._user_agent,
-                )
-                return await self._sender.send(request), policy
-        except TimeoutError:
+            subscription = await self._targets.of(lease)
+            policy = subscription.retry_policy
+            tracing.aimed(span, subscription)
+            request = build_request(
+                subscription,
+                event_id=lease.event_id,
+                body=lease.body,
+                traceparent=tracing.carried(span, lease.traceparent),
+                now=start,
+                user_agent=self._user_agent,
+            )
+            return await self._sender.send(request), policy
+        except asyncio.CancelledError:
+            if task not in self._interrupted or task.uncancel():
+                raise
             return _not_made("SERVICE_STOPPED", "the service stopped during the attempt"), policy
+        finally:
+            self._under_way.discard(task)
+            self._interrupted.discard(task)
 
-    @asynccontextmanager
-    async def _interruptible(self) -> AsyncIterator[None]:
-        async with asyncio.timeout(None) as limit:
-            self._under_way.add(limit)
-            try:
-                yield
-            finally:
-                self._under_way.discard(limit)
+
+def _current_task() -> asyncio.Task[object]:
+    # There is one wherever something can be awaited.
+    return cast("asyncio.Task[object]", asyncio.current_task())
 
 
 def _given_up(lease: Lease, start: datetime, error_code: str, message: str) -> AttemptRecord:

@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
         self._failure: SendFailed | None = None
         self._is_writing = False
         self._is_open = False
+        self._poll: select.poll | None = None
         self.exchanges = 0
         self._made_at = self._loop.time()
         self._idle_since = self._made_at
@@ -66,15 +67,7 @@ class Connection(asyncio.Protocol):
 
     def is_reusable(self) -> bool:
         """Tell whether a request may be written: nothing is owed, nothing came unasked."""
-        now = self._loop.time()
-        return (
-            self._is_open
-            and not self._is_writing
-            and self._answer is None
-            and now - self._idle_since < IDLE_SECONDS
-            and now - self._made_at < MAX_AGE_SECONDS
-            and not self._has_unread()
-        )
+        return self._is_kept() and not self._has_unread()
 
     def release(self) -> bool:
         """End an exchange; tell whether the connection can be kept for another one."""
@@ -85,7 +78,17 @@ class Connection(asyncio.Protocol):
             and answer.is_complete
             and answer.keeps_alive
             and not answer.has_surplus
-            and self.is_reusable()
+            and self._is_kept()
+        )
+
+    def _is_kept(self) -> bool:
+        now = self._loop.time()
+        return (
+            self._is_open
+            and not self._is_writing
+            and self._answer is None
+            and now - self._idle_since < IDLE_SECONDS
+            and now - self._made_at < MAX_AGE_SECONDS
         )
 
     @property
@@ -126,12 +129,7 @@ class Connection(asyncio.Protocol):
 
     def _has_unread(self) -> bool:
         """Tell whether something arrived that the event loop did not come to read yet."""
-        connected = self._transport.get_extra_info("socket") if self._transport else None
-        if connected is None:
-            return True
-        poll = select.poll()
-        poll.register(connected.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return self._poll is None or bool(self._poll.poll(0))
 
     # What follows is called by the event loop.
 
@@ -140,6 +138,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         # Writing is done when the system has all bytes. (At 0, TLS would never resume.)
         self._transport.set_write_buffer_limits(high=1)
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self._is_open = True
 
     def data_received(self, data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signalpost.domain.delivery import Attempt, Trigger
 from signalpost.domain.outcome import AttemptResult, Outcome, Timings
-from signalpost.store.statements import AnyRow, Values, driven_insert
+from signalpost.store.statements import AnyRow, DrivenInsert, Values
 from signalpost.store.tables import attempts
 from signalpost.store.units import (
     from_duration,
@@ -15,7 +15,7 @@ from signalpost.store.units import (
     to_time,
 )
 
-INSERT_ATTEMPT = driven_insert(attempts)
+INSERT_ATTEMPT = DrivenInsert(attempts)
 
 
 def write(delivery_id: int, attempt: Attempt) -> Values:
@@ -75,6 +75,8 @@ def _read_timings(row: AnyRow) -> Timings:
 
 
 def _storable(text: str) -> str:
+    if text.isascii() and "\0" not in text:
+        return text
     # The network has its say in these texts, and a result that cannot be stored would come
     # back for ever.
     return text.encode(errors="replace").decode().replace("\0", "\ufffd")

@@ -20,13 +20,13 @@ from signalpost.store.matching import Matching
 from signalpost.store.order import Places, line_of
 from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.row_numbers import RowNumbers, floor
-from signalpost.store.statements import AnyRow, Lookup, Values, driven_insert
+from signalpost.store.statements import AnyRow, DrivenInsert, Lookup, Values
 from signalpost.store.tables import Phase, deliveries, events, queue
 from signalpost.store.units import from_time, to_time
 
-_INSERT_EVENT = driven_insert(events)
-_INSERT_DELIVERY = driven_insert(deliveries)
-_ENQUEUE = driven_insert(queue)
+_INSERT_EVENT = DrivenInsert(events)
+_INSERT_DELIVERY = DrivenInsert(deliveries)
+_ENQUEUE = DrivenInsert(queue)
 
 _KNOWN = Lookup(
     lambda keys: select(events.c.event_id, events.c.digest, events.c.delivery_count).where(

@@ -78,26 +78,28 @@ _REQUEUE = Driven(
     "old_token",
 )
 
-DEQUEUE = Driven(
-    delete(queue).where(queue.c.id == bindparam("key"), queue.c.token == bindparam("old_token")),
-    "key",
+# For rows of a key and its token.
+DEQUEUE = Lookup(
+    lambda keys: delete(queue).where(queue.c.token == bindparam("old_token"), queue.c.id.in_(keys)),
     "old_token",
 )
 
-END_DELIVERY = Driven(
-    update(deliveries)
-    .where(deliveries.c.id == bindparam("key"))
-    .values(
-        state=bindparam("new_state"),
-        failure_reason=bindparam("new_reason"),
-        attempts=bindparam("new_attempts"),
-        end_time=bindparam("now"),
+# For rows of a key and the values below.
+END_DELIVERY = Lookup(
+    lambda keys: (
+        update(deliveries)
+        .where(deliveries.c.id.in_(keys))
+        .values(
+            state=bindparam("new_state"),
+            failure_reason=bindparam("new_reason"),
+            attempts=bindparam("new_attempts"),
+            end_time=bindparam("now"),
+        )
     ),
     "new_state",
     "new_reason",
     "new_attempts",
     "now",
-    "key",
 )
 
 _INTERRUPTED = AttemptResult(
@@ -134,6 +136,7 @@ def record(conn: Connection, calls: Sequence[RecordCall]) -> list[Recorded | Non
     keys = [call.record.lease.key for call in calls]
     rows = {row.id: row for row in _BY_ID.fetch(conn, keys)}
     changes = _Changes()
+    now = max(call.now for call in calls)
     stored: list[AnyRow | None] = []
     for call in calls:
         lease = call.record.lease
@@ -141,9 +144,9 @@ def record(conn: Connection, calls: Sequence[RecordCall]) -> list[Recorded | Non
         held = row is not None and row.token == lease.token
         if row is not None and held:
             del rows[lease.key]
-            changes.add(row, call.record.attempt, verdict=call.record.verdict, now=call.now)
+            changes.add(row, call.record.attempt, verdict=call.record.verdict, now=now)
         stored.append(row if held else None)
-    next_due = changes.apply(conn, now=max(call.now for call in calls))
+    next_due = changes.apply(conn, now=now)
     learn(conn, _learned(calls))
     return [None if row is None else Recorded(next_due.get(row.id)) for row in stored]
 
@@ -223,14 +226,16 @@ class _Changes:
 
     def add(self, row: AnyRow, attempt: Attempt, *, verdict: Verdict, now: datetime) -> None:
         number = row.attempts + 1
-        self.attempts.append(attempts.write(row.id, replace(attempt, number=number)))
+        if attempt.number != number:
+            attempt = replace(attempt, number=number)
+        self.attempts.append(attempts.write(row.id, attempt))
         if row.resource is not None:
             self.lines[row.id] = Line(row.lane_id, row.resource)
         follows = _follows(verdict, canceled=_is_canceled(row))
         match follows:
             case _End(state, reason):
                 self.dequeued.append((row.id, row.token))
-                self.ended.append((int(state), int(reason), number, from_time(now), row.id))
+                self.ended.append((row.id, int(state), int(reason), number, from_time(now)))
             case RetryAt(due, charged):
                 tries, set_start = row.tries, row.set_start
                 if charged:
@@ -246,8 +251,8 @@ class _Changes:
         """Write it. Return when a delivery, or the next of its line, is due again."""
         attempts.INSERT_ATTEMPT.many(conn, self.attempts)
         _REQUEUE.many(conn, self.requeued)
-        DEQUEUE.many(conn, self.dequeued)
-        END_DELIVERY.many(conn, self.ended)
+        DEQUEUE.execute_grouped(conn, self.dequeued)
+        END_DELIVERY.execute_grouped(conn, self.ended)
         if not self.lines:
             return self.retries
         first_due = settle(conn, self.lines.values(), now=from_time(now))

@@ -97,17 +97,17 @@ _ACTIVE = Lookup(
     "state",
 )
 
-_LEASE = Driven(
-    update(queue)
-    .where(queue.c.id == bindparam("key"), queue.c.token == bindparam("old_token"))
-    .values(
-        phase=LEASED,
-        token=queue.c.token + 1,
-        claim_time=bindparam("now"),
-        lease_until=bindparam("until"),
+_LEASE = Lookup(
+    lambda keys: (
+        update(queue)
+        .where(queue.c.id.in_(keys))
+        .values(
+            phase=LEASED,
+            token=queue.c.token + 1,
+            claim_time=bindparam("now"),
+            lease_until=bindparam("until"),
+        )
     ),
-    "key",
-    "old_token",
     "now",
     "until",
 )
@@ -143,7 +143,7 @@ def claim(conn: Connection, call: ClaimCall) -> Sequence[Lease]:
             found = _DUE.fetch(conn, (pick.lane_id, now, pick.count))
             leases += [_lease(row, owner=owner) for row in _mixed(found, pick)]
     until = from_time(call.lease_until)
-    _LEASE.many(conn, [(lease.key, lease.token - 1, now, until) for lease in leases])
+    _LEASE.execute(conn, [lease.key for lease in leases], values=(now, until))
     return leases
 
 
@@ -237,14 +237,14 @@ def cancel_waiting(conn: Connection, call: CancelCall) -> int:
     behind = of_lane.where(queue.c.resource.is_not(None), queue.c.phase == BEHIND)
     rows = [*conn.execute(first.limit(call.limit))]
     rows += conn.execute(behind.limit(call.limit - len(rows)))
-    DEQUEUE.many(conn, [(row.id, row.token) for row in rows])
-    END_DELIVERY.many(conn, [_canceled(row, now=call.now) for row in rows])
+    DEQUEUE.execute_grouped(conn, [(row.id, row.token) for row in rows])
+    END_DELIVERY.execute_grouped(conn, [_canceled(row, now=call.now) for row in rows])
     return len(rows)
 
 
 def _canceled(row: AnyRow, *, now: datetime) -> Values:
     canceled, no_reason = int(DeliveryState.CANCELED), int(FailureReason.NONE)
-    return (canceled, no_reason, row.attempts, from_time(now), row.id)
+    return (row.id, canceled, no_reason, row.attempts, from_time(now))
 
 
 def deleted_lanes(conn: Connection) -> Sequence[LaneId]:

@@ -6,7 +6,8 @@ row is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Row, Table, bindparam, insert
@@ -16,6 +17,8 @@ Values = tuple[Any, ...]
 AnyRow = Row[*tuple[Any, ...]]
 
 _MOST_IN_LIST = 512
+_MOST_INSERTED = 64
+_Arrange = Callable[[Values], Values]
 
 
 class Driven:
@@ -24,31 +27,40 @@ class Driven:
     def __init__(self, statement: CompilerElement, *names: str) -> None:
         self._statement = statement
         self._names = names
-        self._compiled: dict[str, tuple[str, Callable[[Values], Values]]] = {}
+        self._compiled: dict[str, tuple[str, _Arrange | None]] = {}
 
     def many(self, conn: Connection, rows: Sequence[Values]) -> None:
         """Execute it once for each row of values."""
         if rows:
             text, arrange = self._for(conn)
-            conn.exec_driver_sql(text, [arrange(row) for row in rows])
+            conn.exec_driver_sql(text, [arrange(row) for row in rows] if arrange else list(rows))
 
     def fetch(self, conn: Connection, values: Values) -> Sequence[AnyRow]:
         """Return the rows it selects."""
         text, arrange = self._for(conn)
-        return conn.exec_driver_sql(text, arrange(values)).fetchall()
+        return conn.exec_driver_sql(text, arrange(values) if arrange else values).fetchall()
 
-    def _for(self, conn: Connection) -> tuple[str, Callable[[Values], Values]]:
+    def once(self, conn: Connection, values: Values) -> None:
+        """Execute it with these values."""
+        text, arrange = self._for(conn)
+        conn.exec_driver_sql(text, arrange(values) if arrange else values)
+
+    def text(self, conn: Connection) -> str:
+        """Return what the driver gets to see."""
+        return self._for(conn)[0]
+
+    def _for(self, conn: Connection) -> tuple[str, _Arrange | None]:
         found = self._compiled.get(conn.dialect.name)
         if found is None:
             found = self._compiled[conn.dialect.name] = self._compile(conn)
         return found
 
-    def _compile(self, conn: Connection) -> tuple[str, Callable[[Values], Values]]:
+    def _compile(self, conn: Connection) -> tuple[str, _Arrange | None]:
         compiled = self._statement.compile(conn)
         constants = compiled.params
         order = tuple(getattr(compiled, "positiontup", None) or ())
         if order == self._names:
-            return str(compiled), lambda values: values
+            return str(compiled), None
         sources = [
             (self._names.index(name), None) if name in self._names else (None, constants[name])
             for name in order
@@ -60,13 +72,40 @@ class Driven:
         return str(compiled), arrange
 
 
-def driven_insert(table: Table) -> Driven:
-    """Return the statement that inserts rows with all columns, in the order of the table."""
-    return Driven(insert(table).inline(), *(column.name for column in table.columns))
+class DrivenInsert:
+    """Inserts rows with all columns of a table, in its order.
+
+    Many rows go into one statement: the driver lets go of the interpreter for each statement
+    that it executes, and to get it back from a busy event loop costs more than the row.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._one = Driven(insert(table).inline(), *(column.name for column in table.columns))
+        self._texts: dict[int, str] = {}
+
+    def many(self, conn: Connection, rows: Sequence[Values]) -> None:
+        """Insert rows."""
+        if conn.dialect.paramstyle != "qmark":
+            self._one.many(conn, rows)
+            return
+        start = 0
+        while start < len(rows):
+            # Few texts come about, for each has a power of two of rows.
+            size = min(_MOST_INSERTED, 1 << ((len(rows) - start).bit_length() - 1))
+            chunk = rows[start : start + size]
+            conn.exec_driver_sql(self._text(conn, size), tuple(chain.from_iterable(chunk)))
+            start += size
+
+    def _text(self, conn: Connection, size: int) -> str:
+        found = self._texts.get(size)
+        if found is None:
+            head, marks = self._one.text(conn).split(" VALUES ")
+            found = self._texts[size] = f"{head} VALUES {', '.join([marks] * size)}"
+        return found
 
 
 class Lookup:
-    """A SELECT for a list of keys, whatever their number.
+    """A statement for a list of keys, whatever their number.
 
     `build` makes the statement from the parameters of an IN list. Few texts come about, for
     the length of the list is rounded up to a power of two.
@@ -83,11 +122,24 @@ class Lookup:
         self, conn: Connection, keys: Sequence[Any], *, values: Values = ()
     ) -> Iterator[AnyRow]:
         """Return the rows of these keys; `values` are those of the named parameters."""
-        for start in range(0, len(keys), _MOST_IN_LIST):
-            chunk = keys[start : start + _MOST_IN_LIST]
-            size = 1 << (len(chunk) - 1).bit_length()
-            padding = (chunk[-1],) * (size - len(chunk))
-            yield from self._of_size(size).fetch(conn, (*values, *chunk, *padding))
+        for chunk in _padded(keys):
+            yield from self._of_size(len(chunk)).fetch(conn, (*values, *chunk))
+
+    def execute(self, conn: Connection, keys: Sequence[Any], *, values: Values = ()) -> None:
+        """Execute an UPDATE or a DELETE of these keys."""
+        for chunk in _padded(keys):
+            self._of_size(len(chunk)).once(conn, (*values, *chunk))
+
+    def execute_grouped(self, conn: Connection, rows: Iterable[Values]) -> None:
+        """Execute an UPDATE or a DELETE of rows that are a key and then its values.
+
+        Those with the same values share a statement.
+        """
+        groups: dict[Values, list[Any]] = {}
+        for key, *values in rows:
+            groups.setdefault(tuple(values), []).append(key)
+        for shared, keys in groups.items():
+            self.execute(conn, keys, values=shared)
 
     def _of_size(self, size: int) -> Driven:
         found = self._sizes.get(size)
@@ -96,3 +148,10 @@ class Lookup:
             statement = self._build([bindparam(name) for name in names])
             found = self._sizes[size] = Driven(statement, *self._names, *names)
         return found
+
+
+def _padded(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(keys), _MOST_IN_LIST):
+        chunk = keys[start : start + _MOST_IN_LIST]
+        size = 1 << (len(chunk) - 1).bit_length()
+        yield (*chunk, *(chunk[-1],) * (size - len(chunk)))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TextIO
 
 import orjson
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+_FLUSH_SECONDS = 0.05
+# A record has its own fields first, then those of the caller.
+_STANDARD = len(vars(logging.makeLogRecord({})))
 
 
 class JsonFormatter(logging.Formatter):
@@ -26,15 +31,48 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        fields |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        fields |= islice(vars(record).items(), _STANDARD, None)
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
         return orjson.dumps(fields, default=str).decode()
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes what an event loop logs within a moment at once, warnings and errors immediately.
+
+    A system call for each line would cost more than all else about it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._scheduled = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        super().emit(record)
+        if record.levelno >= logging.WARNING:
+            super().flush()
+
+    def flush(self) -> None:
+        """See to it that what was written gets out soon; outside of an event loop, at once."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            super().flush()
+            return
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_later(_FLUSH_SECONDS, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._scheduled = False
+        super().flush()
+
+
 def configure(*, level: int = logging.INFO) -> None:
     """Send the logs of this process to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    stream = io.TextIOWrapper(sys.stderr.buffer, encoding="utf-8", errors="backslashreplace")
+    handler = _Handler(stream)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # It tells of its own workings; `store` says what became of a database.

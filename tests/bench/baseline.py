@@ -1,0 +1,77 @@
+"""The floor under a publish: the same rpc and the same commit, without validation and rendering.
+
+A process of its own, as the server is: `python -m tests.bench.baseline <database URL>`.
+"""
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+
+import grpc
+import grpc.aio
+import uvloop
+
+from signalpost.domain.event import Event, Resource
+from signalpost.domain.ids import EventId, TenantId
+from signalpost.store.store import Store
+from signalpost.v1.event_service_pb2 import PublishRequest, PublishResponse, PublishResult
+from tests.bench.loops import BODY
+
+RESOURCE = Resource("account", "acc_42")
+
+
+class Floor:
+    """Stores what comes, with a body and a digest that are always the same."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def publish(self, request: PublishRequest, _: object) -> PublishResponse:
+        now = datetime.now(UTC)
+        accepted = await self._store.accept(
+            [
+                Event(
+                    event_id=EventId(event.event_id),
+                    tenant_id=TenantId(event.tenant_id),
+                    event_type="account.connected",
+                    resource=RESOURCE,
+                    body=BODY,
+                    digest=bytes(32),
+                    traceparent="",
+                    publish_time=now,
+                )
+                for event in request.events
+            ],
+            now=now,
+        )
+        return PublishResponse(
+            results=[
+                PublishResult(event_id=each.event_id, delivery_count=each.delivery_count)
+                for each in accepted
+            ]
+        )
+
+
+async def main(database: str) -> None:
+    store = await Store.open(database, master_key=None)
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(
+        Floor(store).publish,
+        request_deserializer=PublishRequest.FromString,
+        response_serializer=PublishResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("signalpost.v1.EventService", {"Publish": handler})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    sys.stdout.write(json.dumps({"port": port}) + "\n")
+    sys.stdout.flush()
+    await asyncio.to_thread(sys.stdin.read)
+    await server.stop(None)
+    await store.aclose()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1]))
