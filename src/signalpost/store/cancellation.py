@@ -135,8 +135,8 @@ def cancel(conn: Connection, call: CancelCall) -> Canceled:
     under_way: list[AnyRow] = []
     for row in _PENDING.fetch(conn, call.keys):
         (under_way if row.phase == Phase.LEASED else waiting).append(row)
-    DEQUEUE.many(conn, [(row.id, row.token) for row in waiting])
-    END_DELIVERY.many(conn, [_canceled(row, now=call.now) for row in waiting])
+    DEQUEUE.execute_grouped(conn, [(row.id, row.token) for row in waiting])
+    END_DELIVERY.execute_grouped(conn, [_canceled(row, now=call.now) for row in waiting])
     _MARK.many(conn, [(now, row.id) for row in under_way])
     lines = [Line(row.lane_id, row.resource) for row in waiting if row.resource is not None]
     settle(conn, lines, now=now)
@@ -146,4 +146,4 @@ def cancel(conn: Connection, call: CancelCall) -> Canceled:
 def _canceled(row: AnyRow, *, now: datetime) -> Values:
     """Return what `END_DELIVERY` writes of a row of the queue."""
     state, no_reason = int(DeliveryState.CANCELED), int(FailureReason.NONE)
-    return (state, no_reason, row.attempts, from_time(now), row.id)
+    return (row.id, state, no_reason, row.attempts, from_time(now))

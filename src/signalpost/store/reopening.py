@@ -18,7 +18,7 @@ from signalpost.domain.lane import Lane
 from signalpost.domain.subscription import State
 from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import place
-from signalpost.store.statements import AnyRow, Driven, Values, driven_insert
+from signalpost.store.statements import AnyRow, Driven, DrivenInsert, Values
 from signalpost.store.tables import LEASED, Phase, deliveries, events, queue, subscriptions
 from signalpost.store.units import from_time
 
@@ -27,7 +27,7 @@ REPLAY_BAND = 1
 
 _TOKENS_AN_ATTEMPT = 2
 
-_ENQUEUE = driven_insert(queue)
+_ENQUEUE = DrivenInsert(queue)
 
 _REOPEN = Driven(
     update(deliveries)

@@ -23,14 +23,14 @@ from signalpost.store.lanes import LANE_COLUMNS
 from signalpost.store.reopening import REPLAY_BAND, Reopening, lane_if_active
 from signalpost.store.replayable import first_position
 from signalpost.store.row_numbers import RowNumbers
-from signalpost.store.statements import AnyRow, Lookup, driven_insert
+from signalpost.store.statements import AnyRow, DrivenInsert, Lookup
 from signalpost.store.subscriptions import live_subscription
 from signalpost.store.tables import deliveries, events, replays, subscriptions
 from signalpost.store.units import from_optional_time, from_time, to_time
 
 _REQUEST_KEPT = timedelta(days=1)
 
-_INSERT_DELIVERY = driven_insert(deliveries)
+_INSERT_DELIVERY = DrivenInsert(deliveries)
 
 _SHOWN = select(replays, subscriptions.c.subscription_id).join(
     subscriptions, subscriptions.c.lane_id == replays.c.lane_id
