@@ -10,7 +10,7 @@ from signalpost.domain.ids import LaneId, TenantId
 from signalpost.domain.lane import Lane, host_of
 from signalpost.domain.pace import HEALTHY, Ceiling, Circuit, Failing, Pace
 from signalpost.ports import Paced
-from signalpost.store.statements import AnyRow, Driven, Values, driven_insert
+from signalpost.store.statements import AnyRow, Driven, DrivenInsert, Values
 from signalpost.store.tables import lanes, subscriptions
 from signalpost.store.units import (
     from_optional_time,
@@ -31,7 +31,7 @@ LANE_COLUMNS = (
 FORGET = Driven(delete(lanes).where(lanes.c.lane_id == bindparam("key")), "key")
 """Forgets what was learned of the endpoint of a lane."""
 
-_LEARN = driven_insert(lanes)
+_LEARN = DrivenInsert(lanes)
 
 
 def lane(row: AnyRow) -> Lane:
