@@ -56,6 +56,7 @@ class Expected:
     token: int = 0
     lease: Lease | None = None
     expires: datetime = NOW
+    to_cancel: bool = False
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -184,7 +185,7 @@ class Lifecycle(RuleBasedStateMachine):
         delivery.attempts += 1
         if isinstance(verdict, Succeed):
             delivery.state = DeliveryState.SUCCEEDED
-        elif delivery.lane_id not in self.live:
+        elif delivery.to_cancel or delivery.lane_id not in self.live:
             delivery.state = DeliveryState.CANCELED
         elif isinstance(verdict, GiveUp):
             delivery.state = DeliveryState.FAILED

@@ -130,9 +130,9 @@ class ReplayStore(Protocol):
         ...
 
     async def find_replayable(
-        self, order: ReplayOrder, *, after: int | None, now: datetime
+        self, order: ReplayOrder, *, after: int | None, limit: int, now: datetime
     ) -> ReplayPage:
-        """Return a page of what a replay is to deliver again. Raises NotFound."""
+        """Return up to `limit` of what a replay is to deliver again. Raises NotFound."""
         ...
 
     async def queue_page(self, replay: Replay, page: ReplayPage, *, now: datetime) -> Replayed:

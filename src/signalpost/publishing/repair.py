@@ -10,7 +10,10 @@ from signalpost.domain.delivery import Delivery
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import DeliveryKey, SubscriptionId, TenantId, delivery_id
 from signalpost.ports import Clock, DeliveryReader, LaneNotices
-from signalpost.ports.repair import Canceled, PendingQuery, RepairStore
+from signalpost.ports.repair import Canceled, PendingPage, PendingQuery, RepairStore
+
+_CHUNK: Final = 200
+"""Deliveries that one transaction cancels at most: they keep the writer for milliseconds."""
 
 _MOST_PASSES: Final = 10
 
@@ -75,16 +78,25 @@ class Repairer:
         total, after = Canceled(0, 0), None
         while True:
             page = await self._store.find_pending(query, after=after)
-            found = Canceled(len(page.waiting), len(page.under_way))
-            if cancel:
-                now = self._clock.now()
-                found = await self._store.cancel([*page.under_way, *page.waiting], now=now)
-                if found.waiting and page.lane is not None:
-                    # What stood in line behind them may go.
-                    self._lanes.notice([page.lane], due=now)
+            found = await self._cancel(page) if cancel else _counted(page)
             total, after = _sum(total, found), page.next_after
             if after is None:
                 return total
+
+    async def _cancel(self, page: PendingPage) -> Canceled:
+        total, keys = Canceled(0, 0), [*page.under_way, *page.waiting]
+        now = self._clock.now()
+        for start in range(0, len(keys), _CHUNK):
+            found = await self._store.cancel(keys[start : start + _CHUNK], now=now)
+            total = _sum(total, found)
+        if total.waiting and page.lane is not None:
+            # What stood in line behind them may go.
+            self._lanes.notice([page.lane], due=now)
+        return total
+
+
+def _counted(page: PendingPage) -> Canceled:
+    return Canceled(len(page.waiting), len(page.under_way))
 
 
 def _sum(one: Canceled, other: Canceled) -> Canceled:

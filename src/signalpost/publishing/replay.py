@@ -16,6 +16,11 @@ from signalpost.domain.replay import Replay, ReplayOrder
 from signalpost.ports import Clock, LaneNotices
 from signalpost.ports.repair import ReplayStore
 
+PAGE: Final = 100
+"""Deliveries that one transaction queues at most: they keep the writer for milliseconds."""
+
+_COUNTED_PAGE: Final = 5000
+
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -34,7 +39,9 @@ class Replayer:
         now = self._clock.now()
         count, after = 0, None
         while True:
-            page = await self._store.find_replayable(order, after=after, now=now)
+            page = await self._store.find_replayable(
+                order, after=after, limit=_COUNTED_PAGE, now=now
+            )
             count, after = count + len(page.items), page.next_position
             if after is None:
                 return count
@@ -80,7 +87,9 @@ class Replayer:
         """Queue a page; tell whether it was the last."""
         now = self._clock.now()
         try:
-            page = await self._store.find_replayable(replay.order, after=replay.position, now=now)
+            page = await self._store.find_replayable(
+                replay.order, after=replay.position, limit=PAGE, now=now
+            )
             replayed = await self._store.queue_page(replay, page, now=now)
         except Retryable:
             raise

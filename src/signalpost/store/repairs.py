@@ -76,10 +76,10 @@ class Repairs:
         return await self._readers.run(replays.running)
 
     async def find_replayable(
-        self, order: ReplayOrder, *, after: int | None, now: datetime
+        self, order: ReplayOrder, *, after: int | None, limit: int, now: datetime
     ) -> ReplayPage:
         """Return a page of what a replay is to deliver again. Raises NotFound."""
-        return await self._readers.run(find_replayable, order, after, now)
+        return await self._readers.run(find_replayable, order, after=after, limit=limit, now=now)
 
     async def queue_page(self, replay: Replay, page: ReplayPage, *, now: datetime) -> Replayed:
         """Queue a page and move the replay."""

@@ -27,9 +27,6 @@ from signalpost.store.subscriptions import live_subscription
 from signalpost.store.tables import deliveries, events
 from signalpost.store.units import from_time
 
-PAGE_ITEMS: Final = 200
-"""Most deliveries of a page: they keep the writer for a few milliseconds."""
-
 PAGE_ROWS: Final = 5000
 """Most rows that are looked at for a page."""
 
@@ -53,7 +50,7 @@ def first_position(order: ReplayOrder) -> int:
 
 
 def find_replayable(
-    conn: Connection, order: ReplayOrder, after: int | None, now: datetime
+    conn: Connection, order: ReplayOrder, *, after: int | None, limit: int, now: datetime
 ) -> ReplayPage:
     """Return a page of what an order is about. Raises NotFound."""
     lane = live_subscription(conn, order.tenant_id, order.subscription_id)
@@ -63,6 +60,7 @@ def find_replayable(
         own_filter=read_filter(lane.filter),
         end=from_time(order.end or now),
         after=first_position(order) if after is None else after,
+        limit=limit,
     )
     if order.scope is ReplayScope.FAILED:
         return _failed(search, lane.lane_id)
@@ -105,6 +103,7 @@ class _Search:
     own_filter: EventFilter
     end: int
     after: int
+    limit: int
 
     def run(
         self, statement: Select[Any], number: Column[int], which: ColumnElement[bool]
@@ -127,7 +126,7 @@ class _Search:
         for row in self.conn.execute(statement.order_by(number), execution_options=options):
             if self._chooses(row):
                 chosen.append(row)
-                if len(chosen) == PAGE_ITEMS:
+                if len(chosen) == self.limit:
                     return chosen, row.id
         return chosen, bound
 
@@ -138,7 +137,6 @@ class _Search:
 
     def _chooses(self, row: AnyRow) -> bool:
         resource = Resource(row.resource_type, row.resource_id)
-        return all(
-            chosen.matches(row.event_type, resource)
-            for chosen in (self.own_filter, self.order.filter)
+        return self.own_filter.matches(row.event_type, resource) and self.order.filter.matches(
+            row.event_type, resource
         )
