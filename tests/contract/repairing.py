@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete
-
 from signalpost.domain.delivery import FailureReason
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import DeliveryKey, LaneId, SubscriptionId
@@ -17,9 +15,8 @@ from signalpost.domain.verdict import GiveUp
 from signalpost.ports import DeliveryQuery, PageRequest
 from signalpost.ports.repair import Canceled, PendingQuery
 from signalpost.store import Store
-from signalpost.store.tables import events
-from signalpost.store.writer import one_by_one
 from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
+from tests.contract.sqlite_file import in_writer
 
 LATER = NOW + timedelta(minutes=5)
 SUB = SubscriptionId("sub")
@@ -92,10 +89,7 @@ async def keys(store: Store) -> Sequence[DeliveryKey]:
     return [found.key for found in reversed(page.items)]
 
 
-async def prune(store: Store, event_id: str) -> None:
-    """Take an event away and leave its deliveries."""
-
-    def run(conn: Connection, _: None) -> None:
-        conn.execute(delete(events).where(events.c.event_id == event_id))
-
-    await store._writer.submit(one_by_one(run), None)
+async def prune_oldest(store: Store) -> None:
+    """Take the oldest event away and leave its deliveries."""
+    oldest = "DELETE FROM events WHERE id = (SELECT min(id) FROM events) RETURNING id"
+    await in_writer(store, oldest)

@@ -27,11 +27,12 @@ from tests.contract.repairing import (
     failed_lane,
     lane_with,
     order,
-    prune,
+    prune_oldest,
     replayed,
     states,
     worked_off,
 )
+from tests.contract.test_retention import prune as prune_all
 
 
 async def test_a_replayed_delivery_is_the_one_there_was(store: Store) -> None:
@@ -241,8 +242,23 @@ async def test_an_event_that_is_pruned_meanwhile_is_left_out(
     replay = await begun(store, order(scope))
     page = await store.repairs.find_replayable(replay.order, after=None, limit=9, now=LATER)
     assert len(page.items) == 2
-    await prune(store, "e1")
+    await prune_oldest(store)
     assert (await store.repairs.queue_page(replay, page, now=LATER)).replay.delivery_count == 1
+
+
+async def test_what_was_delivered_and_is_no_longer_stored_is_not_missing(store: Store) -> None:
+    await store.create(subscription("slow"))
+    lane_id = await lane_with(store, "e1", "e2")
+    for lease in await claim(store, lane_id):
+        assert await store.record(ended(lease), now=NOW)
+    week = NOW + timedelta(days=8)
+    assert await prune_all(store, now=week) == 2
+    await store.accept([event("e3", publish_time=week)], now=week)
+    assert await replayed(store, order(ReplayScope.MISSING, end=week)) == 0
+    await store.create(subscription("late"))
+    missing = order(ReplayScope.MISSING, end=week + timedelta(seconds=1))
+    late = replace(missing, subscription_id=SubscriptionId("late"))
+    assert await replayed(store, late) == 1
 
 
 async def test_an_unknown_replay_is_not_found(store: Store) -> None:

@@ -24,7 +24,7 @@ from tests.contract.repairing import (
     failed_lane,
     keys,
     lane_with,
-    prune,
+    prune_oldest,
     states,
 )
 
@@ -146,7 +146,7 @@ async def test_of_a_deleted_subscription_nothing_is_retried(store: Store) -> Non
 async def test_of_an_event_that_is_no_longer_stored_nothing_is_retried(store: Store) -> None:
     await failed_lane(store, "e1")
     [key] = await keys(store)
-    await prune(store, "e1")
+    await prune_oldest(store)
     with pytest.raises(StateInvalid, match="is no longer stored"):
         await store.repairs.retry(key, now=LATER)
 

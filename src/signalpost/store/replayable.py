@@ -20,7 +20,9 @@ from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import DeliveryKey
 from signalpost.domain.replay import ReplayOrder, ReplayScope
 from signalpost.ports.repair import ReplayItem, ReplayPage
+from signalpost.ports.retention import Prunable
 from signalpost.store.documents import read_filter
+from signalpost.store.retention import pruned_to
 from signalpost.store.row_numbers import floor
 from signalpost.store.statements import AnyRow, Lookup
 from signalpost.store.subscriptions import live_subscription
@@ -54,12 +56,16 @@ def find_replayable(
 ) -> ReplayPage:
     """Return a page of what an order is about. Raises NotFound."""
     lane = live_subscription(conn, order.tenant_id, order.subscription_id)
+    position = first_position(order) if after is None else after
+    if order.scope is ReplayScope.MISSING:
+        # Of earlier events it is not known whether there was a delivery.
+        position = max(position, pruned_to(conn, Prunable.DELIVERIES))
     search = _Search(
         conn=conn,
         order=order,
         own_filter=read_filter(lane.filter),
         end=from_time(order.end or now),
-        after=first_position(order) if after is None else after,
+        after=position,
         limit=limit,
     )
     if order.scope is ReplayScope.FAILED:

@@ -283,7 +283,8 @@ class ReplayDeliveriesRequest(_message.Message):
         """Those whose delivery failed or was canceled."""
         MISSING: ReplayDeliveriesRequest._Scope.ValueType  # 2
         """Those that were never queued for the subscription, as from before it was
-        created.
+        created. Not those from before an event of which a delivery is no longer
+        stored: it may have succeeded.
         """
         ALL: ReplayDeliveriesRequest._Scope.ValueType  # 3
         """All of them, those that succeeded included."""
@@ -297,7 +298,8 @@ class ReplayDeliveriesRequest(_message.Message):
     """Those whose delivery failed or was canceled."""
     MISSING: ReplayDeliveriesRequest.Scope.ValueType  # 2
     """Those that were never queued for the subscription, as from before it was
-    created.
+    created. Not those from before an event of which a delivery is no longer
+    stored: it may have succeeded.
     """
     ALL: ReplayDeliveriesRequest.Scope.ValueType  # 3
     """All of them, those that succeeded included."""
