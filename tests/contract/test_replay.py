@@ -13,12 +13,11 @@ from signalpost.domain.delivery import Trigger
 from signalpost.domain.errors import NotFound, RequestIdConflict, StateInvalid
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import ReplayKey, SubscriptionId
-from signalpost.domain.lane import Lane
 from signalpost.domain.replay import ReplayScope
 from signalpost.domain.subscription import State
 from signalpost.ports import Backlog, Pick
 from signalpost.store import Store, replayable
-from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
+from tests.contract.material import NOW, TENANT, claim, ended, event, lane, subscription
 from tests.contract.repairing import (
     LATER,
     SUB,
@@ -39,7 +38,7 @@ async def test_a_replayed_delivery_is_the_one_there_was(store: Store) -> None:
     lane_id = await failed_lane(store, "e1")
     [before] = (await store.repairs.find_replayable(order(), after=None, limit=9, now=LATER)).items
     assert await replayed(store, order()) == 1
-    assert await store.backlogs() == [Backlog(Lane(lane_id, TENANT, 32), LATER)]
+    assert await store.backlogs() == [Backlog(lane(lane_id), LATER)]
     assert await store.next_due([lane_id]) == {lane_id: LATER}
     [lease] = await claim(store, lane_id, now=LATER)
     assert (lease.key, lease.number, lease.tries) == (before.key, 2, 0)

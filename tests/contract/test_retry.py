@@ -11,12 +11,11 @@ import pytest
 from signalpost.domain.delivery import DeliveryState, FailureReason, Lease, Trigger
 from signalpost.domain.errors import NotFound, StateInvalid
 from signalpost.domain.ids import DeliveryKey
-from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import Outcome
 from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.store import Store
-from tests.contract.material import LEASE, NOW, TENANT, claim, ended
+from tests.contract.material import LEASE, NOW, TENANT, claim, ended, lane
 from tests.contract.repairing import (
     LATER,
     SUB,
@@ -42,7 +41,7 @@ async def test_an_ended_delivery_is_reopened_with_a_new_set_of_attempts(
     assert await store.record(ended(lease, RetryAt(NOW), outcome=Outcome.REJECTED), now=NOW)
     [second] = await claim(store, lease.lane_id)
     assert await store.record(ended(second, verdict), now=NOW)
-    assert await store.repairs.retry(lease.key, now=LATER) == Lane(lease.lane_id, TENANT, 32)
+    assert await store.repairs.retry(lease.key, now=LATER) == lane(lease.lane_id)
     reopened = await store.get_delivery(lease.key)
     assert (reopened.state, reopened.failure_reason) == (DeliveryState.PENDING, FailureReason.NONE)
     assert (reopened.end_time, reopened.next_attempt_time) == (None, LATER)
