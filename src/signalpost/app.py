@@ -26,6 +26,7 @@ from signalpost.delivery.lanes import LaneHome
 from signalpost.delivery.probe import Prober
 from signalpost.delivery.pruner import Pruner
 from signalpost.delivery.rescuer import Rescuer
+from signalpost.delivery.statistics import Statistics
 from signalpost.delivery.targets import Targets
 from signalpost.delivery.worker import Worker
 from signalpost.domain.address import EgressPolicy
@@ -272,6 +273,7 @@ def _services(
         events=store,
         subscriptions=store,
         deliveries=store,
+        statistics=Statistics(store.counts, lanes=lanes, clock=clock),
         new_id=_new_id,
         page_token_key=store.page_token_key,
         tracing=tracing,

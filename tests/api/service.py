@@ -20,6 +20,7 @@ from google.rpc.status_pb2 import Status
 from signalpost.api.convert_event_types import builtin_event_types
 from signalpost.api.server import Server, Services, build_server
 from signalpost.delivery.probe import Prober
+from signalpost.delivery.statistics import Statistics
 from signalpost.domain.address import EgressPolicy
 from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import Lane
@@ -78,12 +79,16 @@ class LaneRecorder:
 
     noticed: list[tuple[set[Lane], datetime]] = field(default_factory=list)
     forgotten: list[LaneId] = field(default_factory=list)
+    throttled: set[LaneId] = field(default_factory=set)
 
     def notice(self, lanes: Iterable[Lane], *, due: datetime) -> None:
         self.noticed.append((set(lanes), due))
 
     def forget(self, lane_id: LaneId) -> None:
         self.forgotten.append(lane_id)
+
+    def is_throttled(self, lane_id: LaneId, *, now: datetime) -> bool:
+        return lane_id in self.throttled
 
 
 class NoNetwork:
@@ -123,6 +128,7 @@ def build(store: Store, lanes: LaneRecorder, clock: HandClock) -> Services:
         events=store,
         subscriptions=store,
         deliveries=store,
+        statistics=Statistics(store.counts, lanes=lanes, clock=clock),
         new_id=new_id,
         page_token_key=store.page_token_key,
     )

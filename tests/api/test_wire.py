@@ -120,6 +120,7 @@ async def test_what_a_newer_client_might_send_is_refused_by_its_path(
         "SubscriptionService/RotateSubscriptionSecret",
         "DeliveryService/GetDelivery",
         "DeliveryService/ListDeliveries",
+        "DeliveryService/GetDeliveryStats",
         "DeliveryService/RetryDelivery",
         "DeliveryService/ReplayDeliveries",
         "DeliveryService/CancelDeliveries",

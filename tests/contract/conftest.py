@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from signalpost.store import Store, engine
+from tests.contract.counting import assert_all_is_counted
 
 
 @pytest.fixture(params=["sqlite"])
@@ -20,6 +21,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def store(database_url: str) -> AsyncIterator[Store]:
     opened = await Store.open(database_url, master_key=b"m" * 32)
     yield opened
+    if not opened._for_callers._closed:
+        await assert_all_is_counted(opened)
     await opened.aclose()
 
 

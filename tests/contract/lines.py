@@ -14,6 +14,7 @@ from signalpost.domain.ids import DeliveryKey
 from signalpost.store import Store
 from signalpost.store.order import place
 from signalpost.store.tables import Phase, deliveries, queue
+from signalpost.store.tally import tally_of
 from signalpost.store.units import from_time
 from signalpost.store.writer import one_by_one
 from tests.contract.material import NOW
@@ -65,5 +66,6 @@ async def reopen(store: Store, key: DeliveryKey, *, now: datetime = NOW) -> None
             )
         )
         place(conn, [key], now=from_time(now))
+        tally_of(conn).queued(row.lane_id)
 
     await store._writer.submit(one_by_one(run), None)

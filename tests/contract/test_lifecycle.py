@@ -29,6 +29,7 @@ from signalpost.domain.subscription import Subscription
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.ports import DeliveryQuery, PageRequest, Pick
 from signalpost.store import Store
+from tests.contract.counting import assert_all_is_counted
 from tests.contract.material import LEASE, NOW, TENANT, ended, event, subscription
 
 T = TypeVar("T")
@@ -248,6 +249,10 @@ class Lifecycle(RuleBasedStateMachine):
             pending = delivery.state is DeliveryState.PENDING
             assert (delivery.next_attempt_time is not None) == pending
             assert (delivery.end_time is None) == pending
+
+    @invariant()
+    def all_is_counted(self) -> None:
+        self.run(assert_all_is_counted(self.store))
 
     @invariant()
     def what_waits_is_in_the_backlog(self) -> None:

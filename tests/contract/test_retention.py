@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from signalpost.domain.delivery import FailureReason, Lease
 from signalpost.domain.errors import NotFound
-from signalpost.domain.ids import LaneId
+from signalpost.domain.ids import DeliveryKey, LaneId
 from signalpost.domain.outcome import Outcome
 from signalpost.domain.retention import Retention
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
@@ -165,8 +165,7 @@ async def test_what_was_reopened_since_it_was_found_is_kept(store: Store) -> Non
     await _delivered(store, "e1", "e2")
     found = await store.find_expired(Prunable.DELIVERIES, after=0, retention=RETENTION, now=WEEK)
     assert len(found.rows) == 2
-    reopen = "UPDATE deliveries SET state = 1 WHERE id = (SELECT min(id) FROM deliveries)"
-    await in_writer(store, f"{reopen} RETURNING id")
+    await store.repairs.retry(DeliveryKey(min(found.rows)), now=WEEK)
     pruned = await store.prune(Prunable.DELIVERIES, found.rows, retention=RETENTION, now=WEEK)
     assert pruned == 1
     assert await deliveries_left(store) == [("e1", "sub", "PENDING")]

@@ -26,6 +26,7 @@ from signalpost.domain.event import MAX_EVENTS
 from signalpost.domain.event_type import MAX_DESCRIPTION_LENGTH, MAX_SCHEMA_LEVELS
 from signalpost.domain.filter import MAX_VALUES
 from signalpost.domain.signature import parse_secret
+from signalpost.domain.statistics import BUCKET, KEPT
 from signalpost.domain.subscription import (
     MAX_CONCURRENCY,
     MAX_OVERLAP,
@@ -121,6 +122,11 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "request_id": Rule(check=_UUID),
     },
     "CancelDeliveriesRequest": _ONE_SUBSCRIPTION,
+    "GetDeliveryStatsRequest": {
+        "tenant_id": Rule(check=_TENANT_OR_ALL),
+        "subscription_id": Rule(check=_SUBSCRIPTION_ID),
+        "period": Rule(check=duration(BUCKET, KEPT, wants="5 minutes to 30 days")),
+    },
     "CreateEventTypeRequest": {"event_type": _REQUIRED},
     "GetEventTypeRequest": _ONE_EVENT_TYPE,
     "ListEventTypesRequest": _PAGE,

@@ -1,4 +1,4 @@
-"""DeliveryService: shows deliveries and repairs them."""
+"""DeliveryService: shows deliveries, repairs and counts them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from signalpost.api.boundary import Context
 from signalpost.api.checks import demand
 from signalpost.api.convert_deliveries import delivery_message
 from signalpost.api.convert_events import event_filter, listed_tenant
-from signalpost.api.convert_times import instant, moment
+from signalpost.api.convert_statistics import statistics_message
+from signalpost.api.convert_times import instant, moment, span
 from signalpost.api.paging import Pager, fitting
+from signalpost.delivery.statistics import Statistics
 from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.errors import NotFound, Reason, RequestInvalid, Violation
 from signalpost.domain.ids import DeliveryKey, EventId, SubscriptionId, TenantId, delivery_key
 from signalpost.domain.replay import ReplayOrder, ReplayScope
+from signalpost.domain.statistics import DEFAULT_PERIOD
 from signalpost.ports import DeliveryQuery, DeliveryReader
+from signalpost.ports.statistics import StatisticsQuery
 from signalpost.publishing.repair import Repairer
 from signalpost.publishing.replay import Replayer
 from signalpost.v1.delivery_service_pb2 import (
@@ -22,6 +26,8 @@ from signalpost.v1.delivery_service_pb2 import (
     CancelDeliveriesResponse,
     GetDeliveryRequest,
     GetDeliveryResponse,
+    GetDeliveryStatsRequest,
+    GetDeliveryStatsResponse,
     ListDeliveriesRequest,
     ListDeliveriesResponse,
     ReplayDeliveriesRequest,
@@ -32,14 +38,21 @@ from signalpost.v1.delivery_service_pb2 import (
 
 
 class DeliveryServicer:
-    """Gets, lists, retries, replays and cancels deliveries."""
+    """Gets, lists, retries, replays, cancels and counts deliveries."""
 
     def __init__(
-        self, deliveries: DeliveryReader, *, repairer: Repairer, replayer: Replayer, pager: Pager
+        self,
+        deliveries: DeliveryReader,
+        *,
+        repairer: Repairer,
+        replayer: Replayer,
+        statistics: Statistics,
+        pager: Pager,
     ) -> None:
         self._deliveries = deliveries
         self._repairer = repairer
         self._replayer = replayer
+        self._statistics = statistics
         self._pager = pager
 
     async def GetDelivery(self, request: GetDeliveryRequest, _: Context) -> GetDeliveryResponse:
@@ -107,6 +120,19 @@ class DeliveryServicer:
         return CancelDeliveriesResponse(
             delivery_count=canceled.waiting, under_way_count=canceled.under_way
         )
+
+    async def GetDeliveryStats(
+        self, request: GetDeliveryStatsRequest, _: Context
+    ) -> GetDeliveryStatsResponse:
+        """Count what became of deliveries, and what waits."""
+        demand(request)
+        subscription_id = request.subscription_id
+        query = StatisticsQuery(
+            tenant_id=listed_tenant(request.tenant_id),
+            subscription_id=SubscriptionId(subscription_id) if subscription_id else None,
+        )
+        period = span(request, "period", default=DEFAULT_PERIOD)
+        return statistics_message(await self._statistics.of(query, period=period))
 
 
 def _key(name: str) -> DeliveryKey:

@@ -20,6 +20,7 @@ from signalpost.api.paging import Pager
 from signalpost.api.probing import Rehearsal
 from signalpost.api.subscriptions import SubscriptionServicer
 from signalpost.delivery.probe import Prober
+from signalpost.delivery.statistics import Statistics
 from signalpost.ports import Clock, DeliveryReader, EventStore, SubscriptionStore
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
@@ -83,6 +84,7 @@ class Services:
     events: EventStore
     subscriptions: SubscriptionStore
     deliveries: DeliveryReader
+    statistics: Statistics
     new_id: Callable[[], str]
     page_token_key: bytes = field(repr=False)
     tracing: Tracing = UNTRACED
@@ -161,6 +163,7 @@ def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
             services.deliveries,
             repairer=services.repairer,
             replayer=services.replayer,
+            statistics=services.statistics,
             pager=pager,
         ),
     }

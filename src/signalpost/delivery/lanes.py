@@ -195,6 +195,21 @@ class LaneHome:
             state.hear(retry_at)
         self._reconsider(state)
 
+    def is_throttled(self, lane_id: LaneId, *, now: datetime) -> bool:
+        """Tell whether nothing of a lane may go now, even if it is due."""
+        state = self._lanes.get(lane_id)
+        if state is None:
+            return False
+        facts = LaneFacts(
+            lane=state.lane,
+            host=state.host,
+            pace=state.pace,
+            due=now,
+            next_token=state.next_token,
+            in_flight=state.in_flight,
+        )
+        return not isinstance(decide(facts, now=now), Go)
+
     async def wait(self, *, now: datetime, longest: timedelta) -> None:
         """Return when something changed, or a lane is due, or after `longest`."""
         delay = min(longest, self._later[0][0] - now) if self._later else longest

@@ -10,15 +10,15 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Select, bindparam, select, tuple_, update
 
-from signalpost.domain.delivery import DeliveryState, FailureReason
+from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.event import Resource
 from signalpost.domain.ids import DeliveryKey, LaneId
 from signalpost.ports.repair import Canceled, PendingPage, PendingQuery
 from signalpost.store.order import Line, settle
-from signalpost.store.outcomes import DEQUEUE, END_DELIVERY
+from signalpost.store.outcomes import end_pending
 from signalpost.store.paging import SCAN_LIMIT
 from signalpost.store.reopening import lane_if_active
-from signalpost.store.statements import AnyRow, Driven, Lookup, Values
+from signalpost.store.statements import AnyRow, Driven, Lookup
 from signalpost.store.subscriptions import live_subscription
 from signalpost.store.tables import BEHIND, LEASED, WAITING, Phase, deliveries, events, queue
 from signalpost.store.units import from_time
@@ -135,15 +135,8 @@ def cancel(conn: Connection, call: CancelCall) -> Canceled:
     under_way: list[AnyRow] = []
     for row in _PENDING.fetch(conn, call.keys):
         (under_way if row.phase == Phase.LEASED else waiting).append(row)
-    DEQUEUE.execute_grouped(conn, [(row.id, row.token) for row in waiting])
-    END_DELIVERY.execute_grouped(conn, [_canceled(row, now=call.now) for row in waiting])
+    end_pending(conn, waiting, state=DeliveryState.CANCELED, now=call.now)
     _MARK.many(conn, [(now, row.id) for row in under_way])
     lines = [Line(row.lane_id, row.resource) for row in waiting if row.resource is not None]
     settle(conn, lines, now=now)
     return Canceled(len(waiting), len(under_way))
-
-
-def _canceled(row: AnyRow, *, now: datetime) -> Values:
-    """Return what `END_DELIVERY` writes of a row of the queue."""
-    state, no_reason = int(DeliveryState.CANCELED), int(FailureReason.NONE)
-    return (row.id, state, no_reason, row.attempts, from_time(now))

@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -82,6 +83,11 @@ def _usable(name: str | None) -> Path:
     if path.exists() and not path.is_file():
         raise DatabaseRefused(f"{path} is not a file")
     return path
+
+
+def upsert(table: Table) -> Insert:
+    """Return a statement that inserts into a table and can say what to do on a conflict."""
+    return Insert(table)
 
 
 def writer_engine(path: Path) -> Engine:

@@ -22,6 +22,7 @@ from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.row_numbers import RowNumbers, floor
 from signalpost.store.statements import AnyRow, DrivenInsert, Lookup, Values
 from signalpost.store.tables import Phase, deliveries, events, queue
+from signalpost.store.tally import tally_of
 from signalpost.store.units import from_time, to_time
 
 _INSERT_EVENT = DrivenInsert(events)
@@ -144,6 +145,9 @@ class _Rows:
         failpoints.hit("fanout.mid")
         _INSERT_DELIVERY.many(conn, self.deliveries[half:])
         _ENQUEUE.many(conn, self.queue)
+        tally = tally_of(conn)
+        for _, lane_id, *_ in self.queue:
+            tally.queued(lane_id)
 
 
 _WAITING = int(Phase.WAITING)

@@ -21,6 +21,7 @@ from signalpost.store.refusal import MasterKeyInvalid
 from signalpost.store.row_numbers import RowNumbers
 from signalpost.store.sealing import Sealer
 from signalpost.store.tables import deliveries, events, meta
+from signalpost.store.tally import Tally, count_pending
 
 _KEY_CHECK = "master_key_check"
 _PROBE = "write_probe"
@@ -35,6 +36,7 @@ class Opened:
     master_key: MasterKey
     sealer: Sealer
     numbers: RowNumbers
+    tally: Tally
 
 
 def prepare(url: str, *, master_key: bytes | None) -> Opened:
@@ -47,10 +49,11 @@ def prepare(url: str, *, master_key: bytes | None) -> Opened:
             with conn.begin():
                 key, sealer = _unlock(conn, path, given=master_key)
                 numbers = RowNumbers(last=_last_number(conn))
+                tally = Tally(count_pending(conn))
     except BaseException:
         lock.release()
         raise
-    return Opened(path=path, lock=lock, master_key=key, sealer=sealer, numbers=numbers)
+    return Opened(path=path, lock=lock, master_key=key, sealer=sealer, numbers=numbers, tally=tally)
 
 
 def migrate(url: str) -> tuple[str | None, str]:

@@ -26,6 +26,7 @@ from signalpost.store.lanes import LANE_COLUMNS, lane, learn
 from signalpost.store.order import Line, settle
 from signalpost.store.statements import AnyRow, Driven, Lookup, Values
 from signalpost.store.tables import LEASED, WAITING, deliveries, queue, subscriptions
+from signalpost.store.tally import Tally, tally_of
 from signalpost.store.units import from_time, to_optional_time, to_time
 
 _ROWS = select(
@@ -79,13 +80,13 @@ _REQUEUE = Driven(
 )
 
 # For rows of a key and its token.
-DEQUEUE = Lookup(
+_DEQUEUE = Lookup(
     lambda keys: delete(queue).where(queue.c.token == bindparam("old_token"), queue.c.id.in_(keys)),
     "old_token",
 )
 
 # For rows of a key and the values below.
-END_DELIVERY = Lookup(
+_END = Lookup(
     lambda keys: (
         update(deliveries)
         .where(deliveries.c.id.in_(keys))
@@ -135,7 +136,7 @@ def record(conn: Connection, calls: Sequence[RecordCall]) -> list[Recorded | Non
     """Store attempts and what follows; None for each whose lease was lost."""
     keys = [call.record.lease.key for call in calls]
     rows = {row.id: row for row in _BY_ID.fetch(conn, keys)}
-    changes = _Changes()
+    changes = _Changes(tally_of(conn))
     now = max(call.now for call in calls)
     stored: list[AnyRow | None] = []
     for call in calls:
@@ -177,12 +178,33 @@ def rescue(conn: Connection, call: RescueCall) -> Sequence[Lane]:
     return list(found.values())
 
 
+def end_pending(
+    conn: Connection,
+    rows: Sequence[AnyRow],
+    *,
+    state: DeliveryState,
+    reason: FailureReason = FailureReason.NONE,
+    now: datetime,
+) -> None:
+    """End deliveries that are not leased, and count them.
+
+    A row has the `id`, `lane_id`, `token` and `attempts` of one in the queue.
+    """
+    at, tally = from_time(now), tally_of(conn)
+    _DEQUEUE.execute_grouped(conn, [(row.id, row.token) for row in rows])
+    _END.execute_grouped(
+        conn, [(row.id, int(state), int(reason), row.attempts, at) for row in rows]
+    )
+    for row in rows:
+        tally.ended(row.lane_id, state, at=at)
+
+
 def _is_active(row: AnyRow) -> bool:
     return row.delete_time is None and row.state == State.ACTIVE
 
 
 def _interrupt(conn: Connection, rows: Iterable[AnyRow], *, now: datetime) -> None:
-    changes = _Changes()
+    changes = _Changes(tally_of(conn))
     for row in rows:
         attempt = Attempt(
             number=row.attempts + 1,
@@ -217,6 +239,7 @@ def _follows(verdict: Verdict, *, canceled: bool) -> _End | RetryAt:
 class _Changes:
     """What a transaction writes. `retries` and `lines` are those of each delivery."""
 
+    tally: Tally
     attempts: list[Values] = field(default_factory=list)
     requeued: list[Values] = field(default_factory=list)
     dequeued: list[Values] = field(default_factory=list)
@@ -225,17 +248,19 @@ class _Changes:
     lines: dict[int, Line] = field(default_factory=dict)
 
     def add(self, row: AnyRow, attempt: Attempt, *, verdict: Verdict, now: datetime) -> None:
-        number = row.attempts + 1
+        number, at = row.attempts + 1, from_time(now)
         if attempt.number != number:
             attempt = replace(attempt, number=number)
         self.attempts.append(attempts.write(row.id, attempt))
+        self.tally.attempted(row.lane_id, attempt.result, at=at)
         if row.resource is not None:
             self.lines[row.id] = Line(row.lane_id, row.resource)
         follows = _follows(verdict, canceled=_is_canceled(row))
         match follows:
             case _End(state, reason):
                 self.dequeued.append((row.id, row.token))
-                self.ended.append((row.id, int(state), int(reason), number, from_time(now)))
+                self.ended.append((row.id, int(state), int(reason), number, at))
+                self.tally.ended(row.lane_id, state, at=at)
             case RetryAt(due, charged):
                 tries, set_start = row.tries, row.set_start
                 if charged:
@@ -251,8 +276,8 @@ class _Changes:
         """Write it. Return when a delivery, or the next of its line, is due again."""
         attempts.INSERT_ATTEMPT.many(conn, self.attempts)
         _REQUEUE.many(conn, self.requeued)
-        DEQUEUE.execute_grouped(conn, self.dequeued)
-        END_DELIVERY.execute_grouped(conn, self.ended)
+        _DEQUEUE.execute_grouped(conn, self.dequeued)
+        _END.execute_grouped(conn, self.ended)
         if not self.lines:
             return self.retries
         first_due = settle(conn, self.lines.values(), now=from_time(now))

@@ -19,14 +19,14 @@ from sqlalchemy import (
     update,
 )
 
-from signalpost.domain.delivery import DeliveryState, FailureReason, Lease, Trigger
+from signalpost.domain.delivery import DeliveryState, Lease, Trigger
 from signalpost.domain.ids import DeliveryKey, EventId, LaneId, TenantId
 from signalpost.domain.subscription import State
 from signalpost.ports import Backlog, Pick
 from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import IS_ARRANGED
-from signalpost.store.outcomes import DEQUEUE, END_DELIVERY
-from signalpost.store.statements import AnyRow, Driven, Lookup, Values
+from signalpost.store.outcomes import end_pending
+from signalpost.store.statements import AnyRow, Driven, Lookup
 from signalpost.store.tables import (
     BEHIND,
     LEASED,
@@ -193,10 +193,12 @@ def _first_due(band: ColumnElement[int]) -> ScalarSelect[int]:
     )
 
 
-_FIRST_DUE = (_first_due(LIVE).label("due"), _first_due(REPLAYED).label("replay_due"))
+FIRST_DUE = (_first_due(LIVE).label("due"), _first_due(REPLAYED).label("replay_due"))
+"""When the first delivery that waits in the lane of a subscription is due, by band."""
 
 
-def _earliest(row: AnyRow) -> datetime | None:
+def earliest(row: AnyRow) -> datetime | None:
+    """Return the earlier of `FIRST_DUE`, None if nothing waits."""
     return to_optional_time(min((due for due in (row.due, row.replay_due) if due), default=None))
 
 
@@ -204,21 +206,21 @@ def backlogs(conn: Connection) -> Sequence[Backlog]:
     """Return active lanes in which something waits."""
     statement = select(
         *LANE_COLUMNS,
-        *_FIRST_DUE,
+        *FIRST_DUE,
     ).where(_IS_OPEN)
-    found = ((lane(row), _earliest(row)) for row in conn.execute(statement))
+    found = ((lane(row), earliest(row)) for row in conn.execute(statement))
     return [Backlog(waiting, due) for waiting, due in found if due is not None]
 
 
 def next_due(conn: Connection, lanes: Iterable[LaneId]) -> Mapping[LaneId, datetime]:
     """Return when the first waiting delivery of each active lane is due."""
     rows = _NEXT_DUE.fetch(conn, list(lanes), values=(int(State.ACTIVE),))
-    found = ((LaneId(row.lane_id), _earliest(row)) for row in rows)
+    found = ((LaneId(row.lane_id), earliest(row)) for row in rows)
     return {lane_id: due for lane_id, due in found if due is not None}
 
 
 _NEXT_DUE = Lookup(
-    lambda keys: select(subscriptions.c.lane_id, *_FIRST_DUE).where(
+    lambda keys: select(subscriptions.c.lane_id, *FIRST_DUE).where(
         subscriptions.c.lane_id.in_(keys),
         subscriptions.c.state == bindparam("state"),
         subscriptions.c.delete_time.is_(None),
@@ -230,21 +232,15 @@ _NEXT_DUE = Lookup(
 
 def cancel_waiting(conn: Connection, call: CancelCall) -> int:
     """End waiting deliveries of a lane as CANCELED, those behind another one last."""
-    of_lane = select(queue.c.id, queue.c.token, queue.c.attempts).where(
+    of_lane = select(queue.c.id, queue.c.lane_id, queue.c.token, queue.c.attempts).where(
         queue.c.lane_id == call.lane_id
     )
     first = of_lane.where(queue.c.phase == WAITING).order_by(queue.c.band, queue.c.due, queue.c.id)
     behind = of_lane.where(queue.c.resource.is_not(None), queue.c.phase == BEHIND)
     rows = [*conn.execute(first.limit(call.limit))]
     rows += conn.execute(behind.limit(call.limit - len(rows)))
-    DEQUEUE.execute_grouped(conn, [(row.id, row.token) for row in rows])
-    END_DELIVERY.execute_grouped(conn, [_canceled(row, now=call.now) for row in rows])
+    end_pending(conn, rows, state=DeliveryState.CANCELED, now=call.now)
     return len(rows)
-
-
-def _canceled(row: AnyRow, *, now: datetime) -> Values:
-    canceled, no_reason = int(DeliveryState.CANCELED), int(FailureReason.NONE)
-    return (row.id, canceled, no_reason, row.attempts, from_time(now))
 
 
 def deleted_lanes(conn: Connection) -> Sequence[LaneId]:

@@ -20,6 +20,7 @@ from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import place
 from signalpost.store.statements import AnyRow, Driven, DrivenInsert, Values
 from signalpost.store.tables import LEASED, Phase, deliveries, events, queue, subscriptions
+from signalpost.store.tally import tally_of
 from signalpost.store.units import from_time
 
 LIVE_BAND = 0
@@ -95,6 +96,9 @@ class Reopening:
         """Write it; return how many they are."""
         _REOPEN.many(conn, self._reopened)
         _ENQUEUE.many(conn, self._queued)
+        tally = tally_of(conn)
+        for _, lane_id, *_ in self._queued:
+            tally.queued(lane_id)
         place(conn, [values[0] for values in self._queued], now=from_time(self.now))
         return len(self._queued)
 

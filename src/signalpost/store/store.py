@@ -30,6 +30,7 @@ from signalpost.ports import (
 )
 from signalpost.ports.retention import Expired, Prunable
 from signalpost.store.arranging import ArrangeCall, arrange, unarranged_lanes
+from signalpost.store.counts import Counts
 from signalpost.store.deliveries import get_delivery, list_deliveries
 from signalpost.store.engine import writer_engine
 from signalpost.store.event_types import (
@@ -87,9 +88,9 @@ _DELETE_TYPE = one_by_one(delete_event_type)
 class Store:
     """Implements the store's ports on one database; owns its connections and threads.
 
-    `repairs` are its ports for those. `page_token_key` are 32 bytes that stay the same as long
-    as the master key does. `made_key_file` is the file of a master key that was made just now,
-    None if it was not.
+    `counts` and `repairs` are its ports for those. `page_token_key` are 32 bytes that stay the
+    same as long as the master key does. `made_key_file` is the file of a master key that was
+    made just now, None if it was not.
     """
 
     def __init__(self, opened: Opened) -> None:
@@ -109,11 +110,13 @@ class Store:
         self._writer = Writer(
             writer_engine(opened.path),
             reserve=Reserve(opened.path),
+            tally=opened.tally,
             on_rollback=matching.forget_all,
         )
         # A search through a long list must not hold up deliveries.
         self._for_callers = Readers(opened.path, threads=_CALLERS_THREADS)
         self._for_delivery = Readers(opened.path, threads=_DELIVERY_THREADS)
+        self.counts = Counts(self._writer, self._for_callers, tally=opened.tally)
         self.repairs = Repairs(self._writer, self._for_callers, numbers=opened.numbers)
         self.page_token_key = derive(opened.master_key.value, "signalpost page tokens")
         self.made_key_file = opened.master_key.path if opened.master_key.made else None

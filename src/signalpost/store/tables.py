@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 from signalpost.domain.delivery import DeliveryState
+from signalpost.domain.statistics import LATENCY_BUCKETS
 
 
 class Phase(IntEnum):
@@ -137,6 +138,7 @@ UNARRANGED = subscriptions.c.ordering > literal_column("1", Integer)
 """What holds while a change of `ordered` is not through, see `order`."""
 
 _index("subscriptions_unarranged", subscriptions.c.lane_id, where=UNARRANGED)
+Index("subscriptions_by_tenant", subscriptions.c.tenant_id, subscriptions.c.lane_id)
 
 signing_keys = Table(
     "signing_keys",
@@ -284,6 +286,22 @@ _index(
     replays.c.request_id,
     unique=True,
     where=replays.c.request_id.is_not(None),
+)
+
+# Stretches of time lead, so that what is counted now lies close together. One of them is
+# numbered by its beginning, divided by its length.
+delivery_statistics = Table(
+    "delivery_statistics",
+    metadata,
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("lane_id", Integer, primary_key=True, autoincrement=False),
+    Column("succeeded", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("canceled", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failed_attempts", Integer, nullable=False),
+    *(Column(f"latency_{number}", Integer, nullable=False) for number in range(LATENCY_BUCKETS)),
+    sqlite_with_rowid=False,
 )
 
 event_types = Table(

@@ -26,6 +26,7 @@ from signalpost import failpoints
 from signalpost.domain.errors import SignalpostError, StorageFull, StorageUnavailable
 from signalpost.store.engine import breaks_connection, checkpoint, give_back, storage_error
 from signalpost.store.reserve import Reserve
+from signalpost.store.tally import Tally
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -88,14 +89,21 @@ class _Job:
 class Writer:
     """Owns the connection that writes. Created, called and closed in one event loop.
 
-    `on_rollback` is called in its thread when what verbs did has not come to pass.
+    What verbs count in `tally` is stored with what they do. `on_rollback` is called in its
+    thread when what they did has not come to pass.
     """
 
     def __init__(
-        self, engine: Engine, *, reserve: Reserve, on_rollback: Callable[[], None]
+        self,
+        engine: Engine,
+        *,
+        reserve: Reserve,
+        tally: Tally,
+        on_rollback: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._reserve = reserve
+        self._tally = tally
         self._on_rollback = on_rollback
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -182,6 +190,7 @@ class Writer:
     def _transact(self, jobs: list[_Job]) -> list[Any]:
         if self._conn is None:
             self._conn = self._engine.connect()
+            self._tally.join(self._conn)
         by_verb: dict[Verb[Any, Any], list[int]] = {}
         for at, job in enumerate(jobs):
             by_verb.setdefault(job.verb, []).append(at)
@@ -191,13 +200,16 @@ class Writer:
                 results = verb.run(self._conn, [jobs[at].argument for at in places])
                 for at, result in zip(places, results, strict=True):
                     answers[at] = result
+            self._tally.write(self._conn)
             for verb in by_verb:
                 failpoints.hit(verb.before_commit)
+        self._tally.commit()
         for verb, places in by_verb.items():
             _hit_after_commit(verb, answers, places)
         return answers
 
     def _undone(self, error: Exception) -> None:
+        self._tally.discard()
         self._on_rollback()
         if breaks_connection(error):
             self._drop_connection()

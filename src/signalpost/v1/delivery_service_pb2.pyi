@@ -460,10 +460,12 @@ class GetDeliveryStatsRequest(_message.Message):
     tenant_id: _builtins.str
     """Optional. Tenant to count; all tenants, if "-"."""
     subscription_id: _builtins.str
-    """Optional. Subscription to count. All of the tenant, if empty."""
+    """Optional. Subscription to count, a deleted one included. All of the tenant,
+    if empty.
+    """
     @_builtins.property
     def period(self) -> _duration_pb2.Duration:
-        """Optional. How far to look back; 24 hours if unset."""
+        """Optional. How far to look back, 5 minutes to 30 days; 24 hours if unset."""
 
     def __init__(
         self,
@@ -486,69 +488,143 @@ class GetDeliveryStatsResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PENDING_COUNT_FIELD_NUMBER: _builtins.int
+    @_typing.final
+    class Backlog(_message.Message):
+        """Pending deliveries of subscriptions that are in the same condition."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PENDING_COUNT_FIELD_NUMBER: _builtins.int
+        SUBSCRIPTION_COUNT_FIELD_NUMBER: _builtins.int
+        OLDEST_DUE_TIME_FIELD_NUMBER: _builtins.int
+        pending_count: _builtins.int
+        """How many deliveries wait or are under way."""
+        subscription_count: _builtins.int
+        """In how many subscriptions."""
+        @_builtins.property
+        def oldest_due_time(self) -> _timestamp_pb2.Timestamp:
+            """When the delivery that is due for longest became due. Unset if none is
+            due: all are under way, or wait for the time of their next attempt.
+            """
+
+        def __init__(
+            self,
+            *,
+            pending_count: _builtins.int = ...,
+            subscription_count: _builtins.int = ...,
+            oldest_due_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_due_time", b"oldest_due_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_due_time", b"oldest_due_time", "pending_count", b"pending_count", "subscription_count", b"subscription_count"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     SUCCEEDED_COUNT_FIELD_NUMBER: _builtins.int
     FAILED_COUNT_FIELD_NUMBER: _builtins.int
     CANCELED_COUNT_FIELD_NUMBER: _builtins.int
     ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
     FAILED_ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
-    OLDEST_PENDING_TIME_FIELD_NUMBER: _builtins.int
-    OLDEST_DUE_TIME_FIELD_NUMBER: _builtins.int
     P50_LATENCY_FIELD_NUMBER: _builtins.int
     P95_LATENCY_FIELD_NUMBER: _builtins.int
     P99_LATENCY_FIELD_NUMBER: _builtins.int
-    pending_count: _builtins.int
-    """Deliveries that wait, whenever they were queued."""
+    PENDING_COUNT_FIELD_NUMBER: _builtins.int
+    OLDEST_PENDING_TIME_FIELD_NUMBER: _builtins.int
+    FLOWING_FIELD_NUMBER: _builtins.int
+    THROTTLED_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
     succeeded_count: _builtins.int
-    """Deliveries that succeeded in the period."""
+    """Deliveries that succeeded in the period. One that ends, is retried or
+    replayed by request, and ends again counts each time.
+    """
     failed_count: _builtins.int
     """Deliveries that failed in the period."""
     canceled_count: _builtins.int
     """Deliveries that were canceled in the period."""
     attempt_count: _builtins.int
-    """Attempts in the period."""
+    """Attempts that ended in the period."""
     failed_attempt_count: _builtins.int
-    """Attempts in the period with any outcome but `SUCCEEDED`."""
+    """Attempts that ended in the period with any outcome but `SUCCEEDED`."""
+    pending_count: _builtins.int
+    """Deliveries that wait or are under way now, whenever they were queued. The
+    sum of the four that follow.
+    """
     @_builtins.property
-    def oldest_pending_time(self) -> _timestamp_pb2.Timestamp:
-        """When the oldest waiting delivery was queued."""
-
-    @_builtins.property
-    def oldest_due_time(self) -> _timestamp_pb2.Timestamp:
-        """When the delivery that is due for longest became due, leaving out
-        subscriptions that are paused or suspended. Unset if none is due.
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Start of the period: the last full five minutes that make it no shorter
+        than asked for.
         """
 
     @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """End of the period: now."""
+
+    @_builtins.property
     def p50_latency(self) -> _duration_pb2.Duration:
-        """Median latency of the attempts."""
+        """Median latency of the attempts that ended in the period with the outcome
+        `SUCCEEDED`, `REJECTED` or `TIMED_OUT`; unset if there are none. Latencies
+        are counted in 16 classes whose bounds double, so it is less than a factor
+        of two from the exact value.
+        """
 
     @_builtins.property
     def p95_latency(self) -> _duration_pb2.Duration:
-        """95th percentile of the latency of the attempts."""
+        """95th percentile of these latencies."""
 
     @_builtins.property
     def p99_latency(self) -> _duration_pb2.Duration:
-        """99th percentile of the latency of the attempts."""
+        """99th percentile of these latencies."""
+
+    @_builtins.property
+    def oldest_pending_time(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of them was queued. Unset if there are none."""
+
+    @_builtins.property
+    def flowing(self) -> Global___GetDeliveryStatsResponse.Backlog:
+        """Those that nothing holds back: if one of them is due for long, the service
+        does not keep up.
+        """
+
+    @_builtins.property
+    def throttled(self) -> Global___GetDeliveryStatsResponse.Backlog:
+        """Those that are held back by a limit of their subscription, or because its
+        endpoint fails, is overloaded or asked for a pause.
+        """
+
+    @_builtins.property
+    def paused(self) -> Global___GetDeliveryStatsResponse.Backlog:
+        """Those of paused subscriptions."""
+
+    @_builtins.property
+    def suspended(self) -> Global___GetDeliveryStatsResponse.Backlog:
+        """Those of suspended subscriptions."""
 
     def __init__(
         self,
         *,
-        pending_count: _builtins.int = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
         succeeded_count: _builtins.int = ...,
         failed_count: _builtins.int = ...,
         canceled_count: _builtins.int = ...,
         attempt_count: _builtins.int = ...,
         failed_attempt_count: _builtins.int = ...,
-        oldest_pending_time: _timestamp_pb2.Timestamp | None = ...,
-        oldest_due_time: _timestamp_pb2.Timestamp | None = ...,
         p50_latency: _duration_pb2.Duration | None = ...,
         p95_latency: _duration_pb2.Duration | None = ...,
         p99_latency: _duration_pb2.Duration | None = ...,
+        pending_count: _builtins.int = ...,
+        oldest_pending_time: _timestamp_pb2.Timestamp | None = ...,
+        flowing: Global___GetDeliveryStatsResponse.Backlog | None = ...,
+        throttled: Global___GetDeliveryStatsResponse.Backlog | None = ...,
+        paused: Global___GetDeliveryStatsResponse.Backlog | None = ...,
+        suspended: Global___GetDeliveryStatsResponse.Backlog | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_due_time", b"oldest_due_time", "oldest_pending_time", b"oldest_pending_time", "p50_latency", b"p50_latency", "p95_latency", b"p95_latency", "p99_latency", b"p99_latency"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "flowing", b"flowing", "oldest_pending_time", b"oldest_pending_time", "p50_latency", b"p50_latency", "p95_latency", b"p95_latency", "p99_latency", b"p99_latency", "paused", b"paused", "start_time", b"start_time", "suspended", b"suspended", "throttled", b"throttled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "canceled_count", b"canceled_count", "failed_attempt_count", b"failed_attempt_count", "failed_count", b"failed_count", "oldest_due_time", b"oldest_due_time", "oldest_pending_time", b"oldest_pending_time", "p50_latency", b"p50_latency", "p95_latency", b"p95_latency", "p99_latency", b"p99_latency", "pending_count", b"pending_count", "succeeded_count", b"succeeded_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "canceled_count", b"canceled_count", "end_time", b"end_time", "failed_attempt_count", b"failed_attempt_count", "failed_count", b"failed_count", "flowing", b"flowing", "oldest_pending_time", b"oldest_pending_time", "p50_latency", b"p50_latency", "p95_latency", b"p95_latency", "p99_latency", b"p99_latency", "paused", b"paused", "pending_count", b"pending_count", "start_time", b"start_time", "succeeded_count", b"succeeded_count", "suspended", b"suspended", "throttled", b"throttled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

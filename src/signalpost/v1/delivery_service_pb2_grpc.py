@@ -132,7 +132,7 @@ class DeliveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDeliveryStats(self, request, context):
-        """Counts and times deliveries.
+        """Counts what became of deliveries in a period, and what waits now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,7 +63,7 @@ class DeliveryServiceStub:
     ends early, what is canceled stays so: repeat it for the rest.
     """
     GetDeliveryStats: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDeliveryStatsRequest, _delivery_service_pb2.GetDeliveryStatsResponse]
-    """Counts and times deliveries."""
+    """Counts what became of deliveries in a period, and what waits now."""
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
@@ -100,7 +100,7 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     ends early, what is canceled stays so: repeat it for the rest.
     """
     GetDeliveryStats: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetDeliveryStatsRequest, _delivery_service_pb2.GetDeliveryStatsResponse]  # type: ignore[assignment]
-    """Counts and times deliveries."""
+    """Counts what became of deliveries in a period, and what waits now."""
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Shows deliveries and repairs them."""
@@ -176,6 +176,6 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.GetDeliveryStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.GetDeliveryStatsResponse, _abc.Awaitable[_delivery_service_pb2.GetDeliveryStatsResponse]]:
-        """Counts and times deliveries."""
+        """Counts what became of deliveries in a period, and what waits now."""
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
