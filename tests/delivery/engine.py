@@ -11,6 +11,7 @@ from signalpost.delivery.rescuer import Rescuer
 from signalpost.delivery.targets import Targets
 from signalpost.delivery.worker import Worker
 from signalpost.domain.delivery import Delivery
+from signalpost.domain.lane import UNLIMITED
 from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.ports import DeliveryQuery, PageRequest, WebhookRequest
 from signalpost.store import Store
@@ -57,11 +58,12 @@ class Engine:
     clock: Clock = field(default_factory=Clock)
     sender: FakeSender = field(default_factory=FakeSender)
     slots: int = 100
+    host_limit: int = UNLIMITED
     tracing: Tracing = UNTRACED
 
     def __post_init__(self) -> None:
-        self.lanes = LaneHome()
-        attempter = Attempter(
+        self.lanes = LaneHome(host_limit=self.host_limit)
+        self.attempter = Attempter(
             targets=Targets(self.store),
             sender=self.sender,
             clock=self.clock,
@@ -72,7 +74,7 @@ class Engine:
         self.worker = Worker(
             queue=self.store,
             lanes=self.lanes,
-            attempter=attempter,
+            attempter=self.attempter,
             clock=self.clock,
             slots=self.slots,
         )

@@ -161,6 +161,11 @@ class LaneHome:
         for lane_id in lanes:
             self._end_claim(self._lanes[lane_id], due=due.get(lane_id))
 
+    @property
+    def next_look(self) -> datetime | None:
+        """When a lane is to be looked at again, None if none is."""
+        return self._later[0][0] if self._later else None
+
     def width(self, lane_id: LaneId) -> int:
         """Return how many deliveries of a lane are under way."""
         return self._lanes[lane_id].in_flight
@@ -212,7 +217,8 @@ class LaneHome:
 
     async def wait(self, *, now: datetime, longest: timedelta) -> None:
         """Return when something changed, or a lane is due, or after `longest`."""
-        delay = min(longest, self._later[0][0] - now) if self._later else longest
+        next_look = self.next_look
+        delay = longest if next_look is None else min(longest, next_look - now)
         try:
             async with asyncio.timeout(max(0.0, delay.total_seconds())):
                 await self._changed.wait()

@@ -153,4 +153,4 @@ def spacing(rate: float) -> timedelta:
     By the generic cell rate algorithm, with the burst taken off the rate: no second, wherever
     it begins, sees more than `rate` attempts start, rounded up.
     """
-    return timedelta(microseconds=math.ceil(1_000_000 / (rate - burst(rate) + 1)))
+    return timedelta(microseconds=math.ceil(1_000_000 / (rate - (burst(rate) - 1))))

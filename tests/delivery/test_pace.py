@@ -1,0 +1,182 @@
+"""Endpoints are sent as much as they can take, in virtual time on a real store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from signalpost.domain.delivery import DeliveryState
+from signalpost.domain.pace import OPEN_AFTER
+from signalpost.domain.subscription import RetryPolicy
+from signalpost.store import Store
+from tests.contract.material import NOW, subscription
+from tests.delivery.engine import Engine
+from tests.delivery.world import Answer, Endpoints, live
+
+HOUR = NOW + timedelta(hours=1)
+Build = Callable[[Callable[[str, int], Answer]], tuple[Engine, Endpoints]]
+
+
+@pytest.fixture
+def build(store: Store) -> Build:
+    def make(behave: Callable[[str, int], Answer]) -> tuple[Engine, Endpoints]:
+        engine = Engine(store, slots=512)
+        world = Endpoints(engine.clock, behave)
+        engine.attempter._sender = world
+        return engine, world
+
+    return make
+
+
+async def fill(engine: Engine, count: int, *, first: int = 0) -> None:
+    for start in range(first, first + count, 1000):
+        stop = min(start + 1000, first + count)
+        await engine.publish(*(f"e{number}" for number in range(start, stop)))
+
+
+async def test_after_an_outage_an_endpoint_is_not_pushed_over_again(build: Build) -> None:
+    """Down for an hour with 10,000 waiting, then 200 ms for an answer and 20 at once."""
+    limit = 20
+
+    def behave(_: str, width: int) -> Answer:
+        if engine.clock.now() < HOUR:
+            return Answer(0)
+        return Answer(503 if width > limit else 200, seconds=0.2)
+
+    engine, world = build(behave)
+    await engine.store.create(subscription())
+    await fill(engine, 10_000)
+    await live(engine, world, until=HOUR)
+    probes = len(world.calls) - 32
+    assert probes < 40
+    await live(engine, world, until=HOUR + timedelta(days=3))
+    calls = [call for call in world.calls if call.at >= HOUR]
+    assert [call.width for call in calls[:5]] == [1, 1, 2, 3, 4]
+    first_wave = next(n for n, call in enumerate(calls) if call.status == 503)
+    heard_of = calls[first_wave].at + timedelta(seconds=0.2)
+    assert max(call.width for call in calls if call.at > heard_of) <= limit + 1
+    assert Counter(call.status for call in calls)[200] == 10_000
+    assert engine.lanes.next_look is None
+
+
+async def test_a_failing_endpoint_is_only_probed(build: Build) -> None:
+    engine, world = build(lambda _, __: Answer(500, seconds=0.01))
+    await engine.store.create(subscription())
+    await fill(engine, 1000)
+    await live(engine, world, until=HOUR)
+    burned, probes = world.calls[:32], world.calls[32:]
+    assert {call.at for call in burned} == {NOW}
+    gaps = [later.at - sooner.at for sooner, later in pairwise(probes)]
+    assert all(gap >= timedelta(seconds=1.6) for gap in gaps)
+    assert len(probes) < 25
+    tries = Counter(delivery.attempt_count for delivery in await engine.deliveries())
+    assert tries[0] >= 1000 - len(world.calls)
+
+
+async def test_retry_after_of_one_delivery_holds_for_all_of_its_lane(build: Build) -> None:
+    answers = iter([Answer(429, retry_after="7")])
+    engine, world = build(lambda _, __: next(answers, Answer()))
+    await engine.store.create(subscription(max_concurrent_attempts=1))
+    await engine.publish("e1", "e2", "e3")
+    await live(engine, world, until=HOUR)
+    assert [call.status for call in world.calls] == [429, 200, 200, 200]
+    assert world.calls[1].at == NOW + timedelta(seconds=7)
+
+
+async def test_a_rate_is_exact(build: Build) -> None:
+    engine, world = build(lambda _, __: Answer(seconds=0.3))
+    await engine.store.create(subscription(max_attempts_per_second=5.0))
+    await engine.publish(*(f"e{number}" for number in range(50)))
+    await live(engine, world, until=HOUR)
+    assert [(call.at - NOW).total_seconds() for call in world.calls] == [n / 5 for n in range(50)]
+
+
+async def test_a_restart_does_not_spend_a_rate_twice(build: Build) -> None:
+    engine, world = build(lambda _, __: Answer())
+    await engine.store.create(subscription(max_attempts_per_second=0.1))
+    await engine.publish("e1", "e2")
+    await live(engine, world, until=NOW + timedelta(seconds=1))
+    engine.clock.advance(seconds=1)
+    after, again = build(lambda _, __: Answer())
+    after.clock.time = engine.clock.time
+    await after.rescuer.start()
+    await live(after, again, until=HOUR)
+    assert [call.at - world.calls[0].at for call in again.calls] == [timedelta(seconds=11)]
+
+
+async def test_a_restart_climbs_and_remembers_what_is_dead(build: Build) -> None:
+    """50,000 due in one lane would be no other than these."""
+    dead = "https://dead.example/hook"
+    engine, world = build(lambda uri, _: Answer(500 if uri == dead else 200, seconds=0.2))
+    await engine.store.create(subscription("well"))
+    await engine.store.create(subscription("dead", endpoint_uri=dead))
+    await fill(engine, 100)
+    await live(engine, world, until=NOW + timedelta(seconds=2))
+    await fill(engine, 500, first=100)
+    restarted, again = build(world.behave)
+    restarted.clock.time = engine.clock.time
+    await restarted.rescuer.start()
+    await live(restarted, again, until=restarted.clock.now() + timedelta(seconds=1.5))
+    assert sum(call.uri == dead for call in again.calls) <= 1
+    widths = [
+        max(call.width for call in again.calls if call.at == at and call.uri != dead)
+        for at in sorted({call.at for call in again.calls if call.uri != dead})
+    ]
+    assert widths[:4] == [4, 8, 16, 32]
+
+
+async def test_no_host_gets_more_at_once_than_its_share(store: Store) -> None:
+    engine = Engine(store, slots=512, host_limit=10)
+    other = "https://other.example/hook"
+    world = Endpoints(
+        engine.clock, lambda uri, _: Answer(200 if uri == other else 404, seconds=0.1)
+    )
+    engine.attempter._sender = world
+    for number in range(50):
+        uri = f"https://victim.example/{number}"
+        await store.create(subscription(f"sub-{number}", endpoint_uri=uri))
+    await store.create(subscription("other", endpoint_uri=other))
+    await fill(engine, 30)
+    at_once: list[int] = []
+    behave = world.behave
+
+    def watch(uri: str, width: int) -> Answer:
+        at_once.append(sum(n for name, n in world.in_flight.items() if "victim" in name))
+        return behave(uri, width)
+
+    world.behave = watch
+    await live(engine, world, until=NOW + timedelta(seconds=20))
+    assert max(at_once) == 10
+    assert max(call.width for call in world.calls if call.uri == other) == 10
+    asked = Counter(call.uri for call in world.calls)
+    assert all(asked[f"https://victim.example/{n}"] >= OPEN_AFTER for n in range(50))
+
+
+async def test_a_dead_lane_costs_nothing_whatever_waits_in_it(build: Build) -> None:
+    dead = "https://dead.example/hook"
+    engine, world = build(lambda uri, _: Answer(500 if uri == dead else 200))
+    await engine.store.create(subscription("dead", endpoint_uri=dead))
+    await fill(engine, 100)
+    await live(engine, world, until=NOW + timedelta(minutes=30))
+    for batch in range(50):
+        await fill(engine, 20, first=1000 + batch * 20)
+        assert await engine.worker.run_once() == 0
+    assert len(engine.lanes._later) < 5
+
+
+async def test_a_success_after_failures_brings_the_lane_back_to_its_cap(build: Build) -> None:
+    failing = True
+    engine, world = build(lambda _, __: Answer(500 if failing else 200, seconds=0.1))
+    policy = RetryPolicy(max_attempts=50, min_backoff=timedelta(seconds=1), backoff_multiplier=1)
+    await engine.store.create(replace(subscription(), retry_policy=policy))
+    await fill(engine, 400)
+    await live(engine, world, until=NOW + timedelta(seconds=60))
+    failing = False
+    await live(engine, world, until=HOUR)
+    assert {delivery.state for delivery in await engine.deliveries()} == {DeliveryState.SUCCEEDED}
+    assert max(call.width for call in world.calls[-200:]) == 32
