@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -109,10 +108,18 @@ class Boundary:
         kind = GetMessageClass(descriptor.input_type)
 
         async def answer(data: bytes, context: Context) -> bytes:
-            async with _ceiling(descriptor):
-                _refuse_two_credentials(context)
-                failpoints.hit("handler")
-                response = await method(_parse(kind, data), context)
+            seconds = CEILINGS_SECONDS.get(descriptor.name, CEILING_SECONDS)
+            _refuse_two_credentials(context)
+            failpoints.hit("handler")
+            request = _parse(kind, data)
+            limit = asyncio.timeout(seconds)
+            try:
+                async with limit:
+                    response = await method(request, context)
+            except TimeoutError:
+                if limit.expired():
+                    raise _TooLate(seconds) from None
+                raise
             return response.SerializeToString(deterministic=True)
 
         async def handle(data: bytes, context: Context) -> bytes:
@@ -208,20 +215,6 @@ class _TooLate(Exception):
     def __init__(self, limit_seconds: float) -> None:
         self.limit_seconds = limit_seconds
         super().__init__(f"{limit_seconds:g} s")
-
-
-@asynccontextmanager
-async def _ceiling(descriptor: MethodDescriptor) -> AsyncIterator[None]:
-    """Cancel what is within when the time that a method has is over. Raises _TooLate."""
-    seconds = CEILINGS_SECONDS.get(descriptor.name, CEILING_SECONDS)
-    limit = asyncio.timeout(seconds)
-    try:
-        async with limit:
-            yield
-    except TimeoutError:
-        if limit.expired():
-            raise _TooLate(seconds) from None
-        raise
 
 
 def _parse(kind: type[Message], data: bytes) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from signalpost.api.checks import check
 from signalpost.api.rendering import PAYLOADS, render
@@ -35,8 +36,9 @@ def event_drafts(
     spoiled = {int(place[1]) for place in places if place}
     drafts: list[EventDraft | None] = []
     for index, event in enumerate(request.events):
-        violation = _mismatch(event, prefix=f"events[{index}].")
+        violation = _mismatch(event)
         if violation is not None:
+            violation = replace(violation, field=f"events[{index}].{violation.field}")
             found.append(violation)
         sound = index not in spoiled and violation is None
         drafts.append(_event_draft(event, traceparent=traceparent) if sound else None)
@@ -46,12 +48,12 @@ def event_drafts(
 def event_draft(event: Event, *, traceparent: str) -> EventDraft | RequestInvalid:
     """Make the draft of an unchecked event, or say all that is wrong with its shape."""
     found = check(event)
-    if violation := _mismatch(event, prefix=""):
+    if violation := _mismatch(event):
         found.append(violation)
     return RequestInvalid(found) if found else _event_draft(event, traceparent=traceparent)
 
 
-def _mismatch(event: Event, *, prefix: str) -> Violation | None:
+def _mismatch(event: Event) -> Violation | None:
     """Say where the type of an event contradicts its payload, if both are known."""
     member = event.WhichOneof("payload")
     if member is None:
@@ -59,10 +61,10 @@ def _mismatch(event: Event, *, prefix: str) -> Violation | None:
     name = _TYPE_NAMES.get(event.event_type)
     if name and event.event_type != PAYLOADS[member]:
         description = f"is {name}, but the payload is {member}"
-        return Violation(f"{prefix}event_type", Reason.EVENT_TYPE_MISMATCH, description)
+        return Violation("event_type", Reason.EVENT_TYPE_MISMATCH, description)
     if member == "custom" and event.custom.name in RESOURCE_TYPES:
         description = "is a built-in type, which has a payload of its own"
-        return Violation(f"{prefix}custom.name", Reason.EVENT_TYPE_MISMATCH, description)
+        return Violation("custom.name", Reason.EVENT_TYPE_MISMATCH, description)
     return None
 
 
@@ -73,12 +75,13 @@ def _event_draft(event: Event, *, traceparent: str) -> EventDraft:
         event_type, payload = payload.name, payload.data
     else:
         event_type = member.replace("_", ".", 1)
-    resource_type = event.resource.type or RESOURCE_TYPES.get(event_type, "")
+    resource = event.resource
+    resource_type = resource.type or RESOURCE_TYPES.get(event_type, "")
     return EventDraft(
         event_id=EventId(event.event_id) if event.event_id else None,
         tenant_id=TenantId(event.tenant_id),
         event_type=event_type,
-        resource=Resource(resource_type, event.resource.id),
+        resource=Resource(resource_type, resource.id),
         timestamp=event.timestamp.ToJsonString() if event.HasField("timestamp") else None,
         payload=render(payload),
         traceparent=event.traceparent or traceparent,
