@@ -267,6 +267,15 @@ def not_http() -> Iterator[Hostile]:
 
 def breaking_off() -> Iterator[Hostile]:
     """Those that end the connection before they answered."""
+    yield Hostile(
+        "413, and reads no more of the request",
+        during_the_request(whole(413, b""), end=deaf),
+        (REJECTED, ""),
+        status=413,
+        requests=0,
+        request_bytes=32_000_000,
+        notices_the_end=False,
+    )
     for end, expected in ((hang_up, CLOSED), (reset, RESET)):
         how = end.__name__
         # What was written to a closed socket comes back as a reset, if there is time.

@@ -63,18 +63,37 @@ async def test_a_connection_that_breaks_before_the_answer_is_lost(
     assert len(receiver.requests) == receiver.connections == 1
 
 
+@pytest.mark.parametrize("end", ["closes", "resets"])
 async def test_a_kept_connection_that_breaks_under_the_next_request_is_lost_not_repaired(
+    sender: HttpSender, receivers: Receivers, end: str
+) -> None:
+    async def behave(conversation: Conversation) -> None:
+        await conversation.read()
+        await conversation.say(OK)
+        await conversation.read()
+        if end == "resets":
+            conversation.reset()
+
+    receiver = await receivers.start(behave)
+    first = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    second = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    assert first.outcome is Outcome.SUCCEEDED
+    assert (second.outcome, second.error_code) == (Outcome.CONNECTION_LOST, "KEPT_CONNECTION_LOST")
+    assert [request.connection for request in receiver.requests] == [1, 1]
+
+
+async def test_a_kept_connection_that_breaks_in_its_answer_is_lost_like_any_other(
     sender: HttpSender, receivers: Receivers
 ) -> None:
     async def behave(conversation: Conversation) -> None:
         await conversation.read()
         await conversation.say(OK)
         await conversation.read()
+        await conversation.say(b"HTTP/1.1")
 
     receiver = await receivers.start(behave)
-    first = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
     second = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
-    assert first.outcome is Outcome.SUCCEEDED
     assert (second.outcome, second.error_code) == (Outcome.CONNECTION_LOST, "CONNECTION_CLOSED")
     assert [request.connection for request in receiver.requests] == [1, 1]
 

@@ -71,6 +71,11 @@ class Answer:
         self.keeps_alive = False
 
     @property
+    def has_begun(self) -> bool:
+        """Tell whether anything arrived."""
+        return bool(self._start)
+
+    @property
     def is_over(self) -> bool:
         """Tell whether nothing more of it is read."""
         return self.is_complete or self.is_full

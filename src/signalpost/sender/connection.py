@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
+from collections.abc import Iterator
 from typing import Final, cast
 
 from signalpost import failpoints
 from signalpost.sender.answer import Answer, NotHttp
-from signalpost.sender.failure import SendFailed, closed_unanswered, connection_lost, not_http
+from signalpost.sender.failure import (
+    SendFailed,
+    closed_unanswered,
+    connection_lost,
+    kept_connection_lost,
+    not_http,
+)
 from signalpost.sender.tls import tls_broken
 from signalpost.sender.trail import Phase, Trail
 
@@ -18,6 +25,9 @@ IDLE_SECONDS: Final = 30.0
 
 MAX_AGE_SECONDS: Final = 60.0
 """Oldest connection that gets another request."""
+
+_PORTION: Final = 64 * 1024
+"""Most bytes of a request that wait to be taken by the system, or lie encrypted."""
 
 
 class Connection(asyncio.Protocol):
@@ -35,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._failure: SendFailed | None = None
         self._is_writing = False
+        self._is_unwritten = False
         self._is_open = False
         self._poll: select.poll | None = None
         self.exchanges = 0
@@ -50,9 +61,7 @@ class Connection(asyncio.Protocol):
         self.exchanges += 1
         self._answer, self._trail = Answer(), trail
         trail.begin(Phase.WRITE)
-        self._write(head, body)
-        if not self._is_writing:
-            trail.begin(Phase.WAIT)
+        await self._write(head, body)
         while not self._answer.has_head:
             if self._failure is not None:
                 raise self._failure
@@ -86,6 +95,7 @@ class Connection(asyncio.Protocol):
         return (
             self._is_open
             and not self._is_writing
+            and not self._is_unwritten
             and self._answer is None
             and now - self._idle_since < IDLE_SECONDS
             and now - self._made_at < MAX_AGE_SECONDS
@@ -103,18 +113,31 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _write(self, head: bytes, body: bytes) -> None:
-        if self._failure is not None:
-            raise self._failure
+    async def _write(self, head: bytes, body: bytes) -> None:
+        """Write a request, or as much of it as goes until it is answered or fails."""
+        self._is_unwritten = True
+        for portion in _portions(head, body):
+            while self._is_writing and not self._is_decided():
+                await self._wait()
+            if self._is_decided():
+                return
+            self._put(portion)
+        self._is_unwritten = False
+        self._note_written()
+
+    def _put(self, portion: bytes) -> None:
         if self._transport is None or not self._is_open:
             raise closed_unanswered()
-        if failpoints.is_armed("http.mid_body"):
-            middle = len(body) // 2
-            self._transport.write(head + body[:middle])
-            failpoints.hit("http.mid_body")
-            self._transport.write(body[middle:])
-        else:
-            self._transport.write(head + body)
+        self._transport.write(portion)
+
+    def _is_decided(self) -> bool:
+        return self._failure is not None or (self._answer is not None and self._answer.has_head)
+
+    def _note_written(self) -> None:
+        if self._is_writing or self._is_unwritten or self._trail is None:
+            return
+        if self._trail.phase is Phase.WRITE:
+            self._trail.begin(Phase.WAIT)
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
@@ -175,19 +198,35 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Note that all of it is."""
         self._is_writing = False
-        if self._trail is not None and self._trail.phase is Phase.WRITE:
-            self._trail.begin(Phase.WAIT)
+        self._note_written()
+        if self._is_unwritten:
+            self._wake()
 
     def _end(self, error: Exception | None) -> None:
         self._is_open = False
         if self._answer is not None:
             self._answer.end()
         if self._failure is None:
-            match error:
-                case ssl.SSLError():
-                    self._failure = tls_broken(error)
-                case OSError():
-                    self._failure = connection_lost(error)
-                case _:
-                    self._failure = closed_unanswered()
+            self._failure = self._lost(error)
         self._wake()
+
+    def _lost(self, error: Exception | None) -> SendFailed:
+        if isinstance(error, ssl.SSLError):
+            return tls_broken(error)
+        if self.exchanges > 1 and self._answer is not None and not self._answer.has_begun:
+            return kept_connection_lost()
+        return connection_lost(error) if isinstance(error, OSError) else closed_unanswered()
+
+
+def _portions(head: bytes, body: bytes) -> Iterator[bytes]:
+    if failpoints.is_armed("http.mid_body"):
+        middle = len(body) // 2
+        yield head + body[:middle]
+        failpoints.hit("http.mid_body")
+        yield body[middle:]
+    elif len(body) <= _PORTION:
+        yield head + body
+    else:
+        yield head
+        for start in range(0, len(body), _PORTION):
+            yield body[start : start + _PORTION]

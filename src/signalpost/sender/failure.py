@@ -61,6 +61,19 @@ def closed_unanswered() -> SendFailed:
     )
 
 
+def kept_connection_lost() -> SendFailed:
+    """Return the failure of a request on a kept connection that ended before any answer.
+
+    Most of these met an endpoint that was about to close an idle connection: how many there
+    are tells whether connections are kept for too long.
+    """
+    return SendFailed(
+        Outcome.CONNECTION_LOST,
+        "KEPT_CONNECTION_LOST",
+        "the connection, kept from an earlier request, ended before an answer",
+    )
+
+
 def not_http() -> SendFailed:
     """Return the failure of a request that was answered by something else than HTTP."""
     return SendFailed(Outcome.PROTOCOL_ERROR, "INVALID_RESPONSE", "the answer is not HTTP/1.1")
