@@ -21,12 +21,14 @@ from tests.conftest import Require
 
 README = Path(__file__).parents[2] / "README.md"
 TOUR = re.compile(r"<!-- The tour: .*? -->(.*)<!-- The tour ends. -->", re.DOTALL)
+REPAIR = re.compile(r"<!-- The repair: .*? -->(.*)<!-- The repair ends. -->", re.DOTALL)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-PORTS = ("8443", "50051")
+PORTS = ("8443", "8444", "50051")
 BIN = Path(sys.executable).parent
 VARYING_KEYS = re.compile(r"_time$|^(key_id|delivery_id|latency)$")
 """What differs from run to run. Secrets do, too, unless the caller chose them."""
 
+DELIVERY_ID = re.compile(r'"delivery_id": "(\w+)"')
 SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{43}=")
 CHOSEN_SECRET = "whsec_c2lnbmFscG9zdCB0b3VyOiBub3QgYSBzZWNyZXQh"
 VARYING_TEXT = re.compile(r"\d\d:\d\d:\d\d\.\d{3}Z")
@@ -45,9 +47,9 @@ class Step:
         return self.command.startswith("signalpost ")
 
 
-def tour(text: str) -> Iterator[Step]:
-    """Read the steps of the tour."""
-    found = TOUR.search(text)
+def steps_of(part: re.Pattern[str], text: str) -> Iterator[Step]:
+    """Read the steps of a part of the README."""
+    found = part.search(text)
     assert found
     step = None
     for language, block in BLOCK.findall(found[1]):
@@ -105,11 +107,16 @@ class Tour:
             self._start(step)
             return
         answer = self._call(step)
-        # A delivery that has just arrived may not be on record yet: read until it is.
-        while "ListDeliveries" in step.command and '"PENDING"' in json.dumps(answer):
+        # What has just been attempted may not be on record yet: read until it is.
+        while "ListDeliveries" in step.command and not self._is_told(answer):
             answer = self._call(step)
         assert shortened(answer, step.answer) == step.answer
+        if found := DELIVERY_ID.search(json.dumps(answer)):
+            self.environment["DELIVERY_ID"] = found[1]
         self._watch(step.shown)
+
+    def _is_told(self, answer: Any) -> bool:
+        return bool(answer) and '"PENDING"' not in json.dumps(answer)
 
     def _start(self, step: Step) -> None:
         process = self.stack.enter_context(
@@ -149,16 +156,28 @@ def text() -> str:
     return text
 
 
-def test_the_tour_works_as_it_is_written(text: str, tmp_path: Path, require: Require) -> None:
-    require((BIN / "grpcurl").exists(), "grpcurl is not installed beside Python")
+def run_steps(steps: Sequence[Step], folder: Path) -> None:
     environment = clean_environment({"SIGNALPOST_HTTP": "127.0.0.1:0"})
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
-    steps = list(tour(text))
-    assert [step.stays for step in steps].count(False) == 5
     with ExitStack() as stack:
-        running = Tour(tmp_path, environment, stack)
+        running = Tour(folder, environment, stack)
         for step in steps:
             running.run(step)
+
+
+def test_the_tour_works_as_it_is_written(text: str, tmp_path: Path, require: Require) -> None:
+    require((BIN / "grpcurl").exists(), "grpcurl is not installed beside Python")
+    steps = list(steps_of(TOUR, text))
+    assert [step.stays for step in steps].count(False) == 5
+    run_steps(steps, tmp_path)
+
+
+def test_the_repair_works_as_it_is_written(text: str, tmp_path: Path, require: Require) -> None:
+    require((BIN / "grpcurl").exists(), "grpcurl is not installed beside Python")
+    steps = list(steps_of(REPAIR, text))
+    assert len(steps) == 8
+    started_before = [step for step in steps_of(TOUR, text) if step.stays]
+    run_steps([*started_before, *steps], tmp_path)
 
 
 def test_every_guarantee_names_tests_that_exist() -> None:
