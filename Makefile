@@ -14,7 +14,7 @@ CLIENTS     := $(GO_CLIENT)/build/publish $(TS_CLIENT)/build/.compiled $(JAVA_CL
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fmt proto clients lock bench bench-compare clean \
+.PHONY: help setup run demo test check fmt proto clients lock bench bench-compare bench-backlog clean \
 	check-toolchains check-python check-contract check-generated check-breaking
 
 help: ## List these commands
@@ -58,6 +58,9 @@ bench: setup ## Measure throughput, latency and CPU (about 2 minutes; only ratio
 
 bench-compare: setup ## Measure this tree and another revision by turns (BASE=revision)
 	@$(BIN)/python -m tests.bench.compare $(or $(BASE),$(error Name a revision: make bench-compare BASE=main)) $(ARGS)
+
+bench-backlog: setup ## Measure with a million deliveries waiting, against few (about 4 minutes)
+	@$(BIN)/python -m tests.bench.backlog $(ARGS)
 
 clean: ## Remove caches and build results; data, keys and .venv stay
 	@rm -rf build dist gen $(GO_CLIENT)/build $(TS_CLIENT)/build $(JAVA_CLIENT)/target

@@ -31,10 +31,11 @@ class Case:
 
 
 async def flat_out(
-    server: Server, receiver: Receiver, case: Case, *, deliveries: int
+    server: Server, receiver: Receiver, case: Case, *, deliveries: int, tenant: str = "t"
 ) -> dict[str, float]:
     """Publish as fast as it goes, wait for the last arrival, and count per delivery."""
-    events = [event(f"t{number % case.tenants}") for number in range(deliveries // case.fan_out)]
+    numbers = range(deliveries // case.fan_out)
+    events = [event(f"{tenant}{number % case.tenants}") for number in numbers]
     receiver.ask("forget")
     cpu, receiver_cpu = await server.settled(), receiver.ask("cpu")
     began = time.monotonic()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -18,13 +18,23 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Server(Service):
-    """A service whose consumption can be read."""
+    """A service whose consumption can be read. All of its endpoints may be on one host."""
+
+    environment: dict[str, str] = field(
+        default_factory=lambda: {"SIGNALPOST_HOST_CONCURRENCY": "100000"}
+    )
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far, of all its threads."""
         assert self.process is not None
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def peak_rss_mib(self) -> float:
+        """Return how much memory it had at most."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
     async def settled(self) -> float:
         """Wait until it is idle; return the CPU time used until then."""
