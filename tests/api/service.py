@@ -84,6 +84,9 @@ class LaneRecorder:
     def notice(self, lanes: Iterable[Lane], *, due: datetime) -> None:
         self.noticed.append((set(lanes), due))
 
+    def hasten(self, lane: Lane, *, due: datetime) -> None:
+        self.notice([lane], due=due)
+
     def forget(self, lane_id: LaneId) -> None:
         self.forgotten.append(lane_id)
 

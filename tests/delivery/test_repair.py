@@ -9,6 +9,7 @@ import pytest
 from signalpost.domain.delivery import DeliveryState, FailureReason, Trigger
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.outcome import Outcome
+from signalpost.domain.pace import OPEN_AFTER
 from signalpost.domain.replay import ReplayOrder, ReplayScope
 from signalpost.domain.subscription import RetryPolicy, Subscription, paused, resumed
 from signalpost.ports import DeliveryQuery, PageRequest
@@ -173,6 +174,22 @@ async def test_a_retry_goes_at_once_and_once(engine: Engine) -> None:
     assert await engine.outcomes() == ["REJECTED", "SUCCEEDED"]
     await repairer(engine).retry(delivery.key)
     assert await engine.work() == 1
+
+
+async def test_a_retry_does_not_wait_for_the_probe_of_an_endpoint_that_fails(
+    engine: Engine,
+) -> None:
+    await engine.store.create(subscription(retry_policy=RetryPolicy(max_attempts=1)))
+    engine.sender.outcomes = [Outcome.REJECTED] * OPEN_AFTER
+    for number in range(OPEN_AFTER):
+        await engine.publish(f"e{number}")
+        assert await engine.work() == 1
+    await engine.publish("waits")
+    assert await engine.work() == 0
+    first = (await engine.deliveries())[0]
+    await repairer(engine).retry(first.key)
+    assert await engine.work() == 2
+    assert set(sent(engine)[-2:]) == {"waits", "e0"}
 
 
 async def test_a_retry_during_an_attempt_starts_no_second_one(engine: Engine) -> None:

@@ -91,7 +91,7 @@ class DeliveryServicer:
         """Attempt a delivery now."""
         demand(request)
         delivery = await self._repairer.retry(_key(request.delivery_id))
-        return RetryDeliveryResponse(delivery=delivery_message(delivery, with_attempts=True))
+        return RetryDeliveryResponse(delivery=delivery_message(delivery, with_attempts=False))
 
     async def ReplayDeliveries(
         self, request: ReplayDeliveriesRequest, _: Context

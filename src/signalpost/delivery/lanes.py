@@ -30,7 +30,7 @@ from signalpost.domain.lane import (
     spacing,
 )
 from signalpost.domain.outcome import AttemptResult, Outcome
-from signalpost.domain.pace import HEALTHY, RESUMING, Observation, Pace, observe
+from signalpost.domain.pace import HEALTHY, RESUMING, Observation, Pace, hastened, observe
 from signalpost.ports import Pick
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
@@ -87,6 +87,12 @@ class LaneHome:
             state.hear(due)
             self._set_alarm(state)
         self._changed.set()
+
+    def hasten(self, lane: Lane, *, due: datetime) -> None:
+        """Take in that somebody wants an attempt at `due`: an open circuit lets a probe go."""
+        state = self._state_of(lane)
+        state.pace = hastened(state.pace, now=due)
+        self.notice([lane], due=due)
 
     def begin(self, *, now: datetime) -> None:
         """Take in that a former process may have used up what rates allow, up to now."""

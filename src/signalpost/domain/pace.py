@@ -145,6 +145,14 @@ RESUMING: Final = Pace(ramp=Ramp(RAMP_START, RAMP_START))
 """The pace of a lane in which much may have gathered, after a restart or a stop."""
 
 
+def hastened(pace: Pace, *, now: datetime) -> Pace:
+    """Return a pace whose next probe need not wait; what the endpoint asked for still holds."""
+    circuit = pace.circuit
+    if circuit is None or circuit.probe_at <= now:
+        return pace
+    return replace(pace, circuit=Circuit(now, circuit.probes))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """An attempt that ended at `now`; `width` of the lane were under way at most meanwhile.

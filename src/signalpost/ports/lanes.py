@@ -19,6 +19,10 @@ class LaneNotices(Protocol):
         """Say that each lane holds a delivery that is due at `due` or before."""
         ...
 
+    def hasten(self, lane: Lane, *, due: datetime) -> None:
+        """Say that somebody wants an attempt on a lane at `due`, although its endpoint fails."""
+        ...
+
     def forget(self, lane_id: LaneId) -> None:
         """Say that nothing more may go on this lane until there is a notice of it again."""
         ...

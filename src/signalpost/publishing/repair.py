@@ -39,7 +39,7 @@ class Repairer:
         now = self._clock.now()
         lane = await self._store.retry(key, now=now)
         if lane is not None:
-            self._lanes.notice([lane], due=now)
+            self._lanes.hasten(lane, due=now)
         _logger.info("delivery retried", extra={"delivery_id": delivery_id(key)})
         return await self._deliveries.get_delivery(key)
 

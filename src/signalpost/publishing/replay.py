@@ -21,6 +21,8 @@ PAGE: Final = 100
 
 _COUNTED_PAGE: Final = 5000
 
+_PAUSE_SECONDS: Final = 30.0
+
 _logger: Final = logging.getLogger(__name__)
 
 
@@ -66,13 +68,14 @@ class Replayer:
         """Work off replays for ever."""
         while True:
             try:
-                if await self.run_once():
-                    continue
+                if not await self.run_once():
+                    await self._ordered.wait()
             except Retryable as error:
                 _logger.warning("replays wait for storage: %s", error)
                 await asyncio.sleep(error.retry_seconds)
-                continue
-            await self._ordered.wait()
+            except Exception:  # replays that fail must not stop the service
+                _logger.exception("replays failed inside the service; they are tried again")
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def run_once(self) -> int:
         """Take every replay a page further; return how many are left."""
