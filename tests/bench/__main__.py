@@ -2,7 +2,7 @@
 
 Machines differ and are shared: only ratios within a run mean something. Nothing is asserted
 about time. Publisher, server and receiver are processes of their own; a figure of which one of
-the others was the limit says so.
+them was the limit says so.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import uvloop
 
 from tests.bench import delivering, loops, publishing
 from tests.bench.delivering import Case
-from tests.bench.figures import Report
+from tests.bench.figures import Figures, Report
 from tests.bench.receiver import Receiver
 from tests.bench.server import Baseline, Server
 
@@ -28,11 +28,19 @@ DELIVERIES = 10_000
 
 TEN = Case(10)
 TEN_BY_TURNS = Case(10, tenants=10)
+TEN_UNSAMPLED = Case(10, unsampled=True)
+# There is an exporter, but nothing is sampled.
+UNSAMPLED = {
+    "OTEL_TRACES_EXPORTER": "otlp",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+    "OTEL_TRACES_SAMPLER": "always_off",
+}
 CASES = (
     ("https", Case(1)),
     ("https", TEN),
     ("https", Case(100)),
     ("https", TEN_BY_TURNS),
+    ("https", TEN_UNSAMPLED),
     ("http", TEN),
 )
 
@@ -40,34 +48,41 @@ CASES = (
 async def bare_loops(report: Report, receiver: Receiver, scheme: str, ca: Path) -> None:
     uri = f"{scheme}://localhost:{receiver.port}/"
     name = f"bare loop, {scheme}"
-    report.add(f"{name}: own transport", **await loops.own_transport(uri, ca, BARE_REQUESTS))
-    report.add(f"{name}: raw aiohttp", **await loops.raw_aiohttp(uri, ca, BARE_REQUESTS))
+    report.add(f"{name}: own transport", await loops.own_transport(uri, ca, BARE_REQUESTS))
+    report.add(f"{name}: raw aiohttp", await loops.raw_aiohttp(uri, ca, BARE_REQUESTS))
 
 
 async def publish(report: Report, folder: Path, ca: Path) -> None:
     for name, server in (("floor", Baseline(folder, ca)), ("publish", Server(folder, ca))):
         await server.start()
         await publishing.unary(server, UNARY_CALLS // 4)
-        report.add(f"{name}: unary", **await publishing.unary(server, UNARY_CALLS))
-        report.add(f"{name}: batches of 100", **await publishing.batches(server, BATCH_CALLS))
+        report.add(f"{name}: unary", await publishing.unary(server, UNARY_CALLS))
+        report.add(f"{name}: batches of 100", await publishing.batches(server, BATCH_CALLS))
         if name == "publish":
-            report.add(f"{name}: stream", **await publishing.stream(server, BATCH_CALLS))
+            report.add(f"{name}: stream", await publishing.stream(server, BATCH_CALLS))
         await server.stop()
+
+
+def _rate(figures: Figures) -> float:
+    return float(figures["deliveries_per_second"])
 
 
 async def deliver(
     report: Report, receiver: Receiver, scheme: str, *, folder: Path, ca: Path, case: Case
 ) -> None:
     folder.mkdir()
-    server = await Server(folder, ca).start()
+    server = Server(folder, ca)
+    if case.unsampled:
+        server.environment |= UNSAMPLED
+    await server.start()
     for number in range(case.endpoints):
         uri = f"{scheme}://localhost:{receiver.port}/{number}"
         await server.subscribe(uri, tenant_id=f"t{number % case.tenants}")
     warm = await delivering.flat_out(server, receiver, case, deliveries=WARM_UP)
     figures = await delivering.flat_out(server, receiver, case, deliveries=DELIVERIES)
-    half = min(figures["deliveries_per_second"], warm["deliveries_per_second"]) / 2
+    half = min(_rate(figures), _rate(warm)) / 2
     figures |= await delivering.paced(server, receiver, case, per_second=half, seconds=3)
-    report.add(f"end to end, {scheme}, {case}", **figures)
+    report.add(f"end to end, {scheme}, {case}", figures)
     await server.stop()
 
 
@@ -86,10 +101,10 @@ async def main(folder: Path, *, only_deliveries: bool) -> None:
         if not only_deliveries:
             uri = f"https://localhost:{https.port}/"
             default = await loops.default_httpx(uri, ca_file, DEFAULT_HTTPX_REQUESTS)
-            report.add("bare loop, https: default httpx.AsyncClient", **default)
+            report.add("bare loop, https: default httpx.AsyncClient", default)
             await publish(report, folder, ca_file)
         for scheme, case in CASES:
-            place = folder / f"{scheme}-{case.endpoints}-{case.tenants}"
+            place = folder / f"{scheme} {case}"
             await deliver(report, receivers[scheme], scheme, folder=place, ca=ca_file, case=case)
     ratios(report, only_deliveries=only_deliveries)
     report.show()
@@ -109,6 +124,11 @@ def ratios(report: Report, *, only_deliveries: bool) -> None:
                 (f"end to end, {scheme}, {case}", "server_cpu_us"),
                 bare,
             )
+    report.ratio(
+        "server CPU of a delivery, tracing with nothing sampled / without tracing",
+        (f"end to end, https, {TEN_UNSAMPLED}", "server_cpu_us"),
+        (f"end to end, https, {TEN}", "server_cpu_us"),
+    )
     if only_deliveries:
         return
     report.ratio(

@@ -25,7 +25,7 @@ from signalpost.ports import PageRequest, SubscriptionQuery
 from signalpost.store import Store
 from tests.bench import delivering
 from tests.bench.delivering import Case
-from tests.bench.figures import Report
+from tests.bench.figures import Figures, Report
 from tests.bench.loops import BODY
 from tests.bench.receiver import Receiver
 from tests.bench.server import Server
@@ -97,7 +97,7 @@ def event(tenant: int, *, now: datetime) -> Event:
     )
 
 
-async def drain(server: Server, receiver: Receiver) -> dict[str, float]:
+async def drain(server: Server, receiver: Receiver) -> Figures:
     """Start on what waits, and see how fast it goes out."""
     receiver.ask("forget")
     began = time.monotonic()
@@ -109,7 +109,7 @@ async def drain(server: Server, receiver: Receiver) -> dict[str, float]:
     cpu, counted = server.cpu_seconds(), time.monotonic()
     await asyncio.to_thread(receiver.wait_for, FIRST + MEASURED)
     elapsed = time.monotonic() - counted
-    figures = {
+    figures: Figures = {
         "deliveries_per_second": MEASURED / elapsed,
         "server_cpu_us": (server.cpu_seconds() - cpu) / MEASURED * 1e6,
         "start_to_serving_s": serving - began,
@@ -120,7 +120,7 @@ async def drain(server: Server, receiver: Receiver) -> dict[str, float]:
     return figures
 
 
-async def end_to_end(server: Server, receiver: Receiver) -> dict[str, float]:
+async def end_to_end(server: Server, receiver: Receiver) -> Figures:
     """Publish to ten endpoints beside what waits."""
     await server.start()
     for number in range(TEN.endpoints):
@@ -144,12 +144,12 @@ async def main(place: Path) -> None:
             sys.stderr.write(f"{waiting:,} deliveries are put into {LANES:,} lanes ...\n")
             await fill(folders[name], port=receiver.port, waiting=waiting)
             server = Server(folders[name], ca)
-            report.add(f"drain, {waiting:,} waiting", **await drain(server, receiver))
+            report.add(f"drain, {waiting:,} waiting", await drain(server, receiver))
         await pause_all(folders["many"])
         for name in ("empty", "many"):
             server = Server(folders[name], ca)
             what = "an empty store" if name == "empty" else f"about {MANY:,} waiting"
-            report.add(f"end to end, {what}", **await end_to_end(server, receiver))
+            report.add(f"end to end, {what}", await end_to_end(server, receiver))
     ratios(report, ((f"drain, {MANY:,} waiting", f"drain, {FEW:,} waiting"),))
     ratios(report, ((f"end to end, about {MANY:,} waiting", "end to end, an empty store"),))
     report.show()

@@ -38,7 +38,8 @@ def measure(source: Path, figures: Figures) -> None:
             entry = json.loads(line)
             name = entry.pop("figure")
             for key, value in entry.items():
-                figures[name, key].append(value)
+                if not isinstance(value, str):
+                    figures[name, key].append(value)
 
 
 def main() -> None:

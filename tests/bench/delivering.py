@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from signalpost.v1.event_pb2 import Event
 from signalpost.v1.event_service_pb2 import PublishRequest
-from tests.bench.figures import percentiles
+from tests.bench.figures import Figures, loads, percentiles
 from tests.bench.publishing import BATCH, event
 from tests.bench.receiver import Receiver
 from tests.bench.server import Server
@@ -19,6 +19,7 @@ class Case:
 
     endpoints: int
     tenants: int = 1
+    unsampled: bool = False
 
     @property
     def fan_out(self) -> int:
@@ -27,27 +28,29 @@ class Case:
     def __str__(self) -> str:
         """Name it as the figures do."""
         who = "endpoint" if self.endpoints == 1 else "endpoints"
-        return f"{self.endpoints} {who}" + (" by turns" if self.tenants > 1 else "")
+        turns = " by turns" if self.tenants > 1 else ""
+        return f"{self.endpoints} {who}{turns}{', unsampled' if self.unsampled else ''}"
 
 
 async def flat_out(
     server: Server, receiver: Receiver, case: Case, *, deliveries: int, tenant: str = "t"
-) -> dict[str, float]:
+) -> Figures:
     """Publish as fast as it goes, wait for the last arrival, and count per delivery."""
     numbers = range(deliveries // case.fan_out)
     events = [event(f"{tenant}{number % case.tenants}") for number in numbers]
     receiver.ask("forget")
     cpu, receiver_cpu = await server.settled(), receiver.ask("cpu")
-    began = time.monotonic()
+    began, publisher_cpu = time.monotonic(), time.process_time()
     await asyncio.gather(*(_publish(server, batch) for batch in _batches(events)))
     await asyncio.to_thread(receiver.wait_for, deliveries)
     elapsed = max(receiver.ask("times").values()) - began
+    publisher_used = time.process_time() - publisher_cpu
+    receiver_used = receiver.ask("cpu") - receiver_cpu
     used = await server.settled() - cpu
     return {
         "deliveries_per_second": deliveries / elapsed,
         "server_cpu_us": used / deliveries * 1e6,
-        "receiver_load": (receiver.ask("cpu") - receiver_cpu) / elapsed,
-    }
+    } | loads(elapsed, server=used, receiver=receiver_used, publisher=publisher_used)
 
 
 async def paced(

@@ -3,35 +3,60 @@
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.table import Table
+
+Figures = dict[str, float | str]
+
+_BUSY = 0.85
 
 
 @dataclass
 class Report:
     """Collects what was measured, and the ratios that count."""
 
-    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    figures: dict[str, Figures] = field(default_factory=dict)
 
-    def add(self, name: str, **values: float) -> None:
-        rounded = {key: round(value, 2) for key, value in values.items()}
+    def add(self, name: str, values: Mapping[str, float | str]) -> None:
+        rounded = {
+            key: value if isinstance(value, str) else round(value, 2)
+            for key, value in values.items()
+        }
         self.figures[name] = rounded
         sys.stdout.write(json.dumps({"figure": name, **rounded}) + "\n")
         sys.stdout.flush()
 
     def ratio(self, name: str, above: tuple[str, str], below: tuple[str, str]) -> None:
         """Report one figure divided by another of the same run."""
-        first, second = (self.figures[figure][key] for figure, key in (above, below))
-        self.add(f"ratio: {name}", ratio=first / second)
+        first, second = (float(self.figures[figure][key]) for figure, key in (above, below))
+        self.add(f"ratio: {name}", {"ratio": first / second})
 
     def show(self) -> None:
         table = Table("figure", "values", title="Compare within one run only")
         for name, values in self.figures.items():
-            table.add_row(name, "  ".join(f"{key} {value:,}" for key, value in values.items()))
+            table.add_row(
+                name, "  ".join(f"{key} {_shown(value)}" for key, value in values.items())
+            )
         Console(width=120).print(table)
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def loads(elapsed: float, **cpu_seconds: float) -> dict[str, float | str]:
+    """Return the load of each process, and which of them was the limit.
+
+    None was if none was busy nearly all the time: then it was the disk, a wait for the
+    network, or somebody else on the machine.
+    """
+    shares = {name: used / elapsed for name, used in cpu_seconds.items()}
+    busiest = max(shares, key=lambda name: shares[name])
+    limit = busiest if shares[busiest] > _BUSY else "none of them"
+    return {f"{name}_load": share for name, share in shares.items()} | {"limit": limit}
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:

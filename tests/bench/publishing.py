@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from signalpost.v1.event_pb2 import Event, Resource
 from signalpost.v1.event_service_pb2 import PublishRequest, PublishStreamRequest
 from signalpost.v1.payloads_pb2 import AccountConnected
-from tests.bench.figures import percentiles
+from tests.bench.figures import Figures, loads, percentiles
 from tests.bench.server import Server
 
 BATCH = 100
@@ -33,21 +33,19 @@ def event(tenant: str = "") -> Event:
     )
 
 
-async def unary(server: Server, calls: int) -> dict[str, float]:
+async def unary(server: Server, calls: int) -> Figures:
     """One event a call."""
     requests = [PublishRequest(events=[event()]) for _ in range(calls)]
     return await _measure(server, requests, callers=CALLERS)
 
 
-async def batches(server: Server, calls: int) -> dict[str, float]:
+async def batches(server: Server, calls: int) -> Figures:
     """A hundred events a call."""
     requests = [PublishRequest(events=[event() for _ in range(BATCH)]) for _ in range(calls)]
     return await _measure(server, requests, callers=4)
 
 
-async def _measure(
-    server: Server, requests: list[PublishRequest], *, callers: int
-) -> dict[str, float]:
+async def _measure(server: Server, requests: list[PublishRequest], *, callers: int) -> Figures:
     latencies: list[float] = []
     remaining = iter(requests)
 
@@ -62,7 +60,7 @@ async def _measure(
     return rate | percentiles(latencies)
 
 
-async def stream(server: Server, requests: int) -> dict[str, float]:
+async def stream(server: Server, requests: int) -> Figures:
     """A hundred events a request, over one call."""
     prepared = [
         PublishStreamRequest(events=[event() for _ in range(BATCH)]) for _ in range(requests)
@@ -85,11 +83,14 @@ async def _gather(work: Callable[[], Awaitable[None]], callers: int) -> None:
     await asyncio.gather(*(work() for _ in range(callers)))
 
 
-async def _timed(
-    server: Server, work: Callable[[], Awaitable[None]], events: int
-) -> dict[str, float]:
-    cpu, began = await server.settled(), time.perf_counter()
+async def _timed(server: Server, work: Callable[[], Awaitable[None]], events: int) -> Figures:
+    cpu = await server.settled()
+    began, publisher_cpu = time.perf_counter(), time.process_time()
     await work()
     elapsed = time.perf_counter() - began
+    publisher_used = time.process_time() - publisher_cpu
     used = server.cpu_seconds() - cpu
-    return {"events_per_second": events / elapsed, "server_cpu_us": used / events * 1e6}
+    return {
+        "events_per_second": events / elapsed,
+        "server_cpu_us": used / events * 1e6,
+    } | loads(elapsed, server=used, publisher=publisher_used)
