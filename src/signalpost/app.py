@@ -274,6 +274,8 @@ def _services(
         subscriptions=store,
         deliveries=store,
         statistics=Statistics(store.counts, lanes=lanes, clock=clock),
+        log=store.watching,
+        changes=store.watching,
         new_id=_new_id,
         page_token_key=store.page_token_key,
         tracing=tracing,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_bytes
@@ -19,6 +19,7 @@ from google.rpc.status_pb2 import Status
 
 from signalpost.api.convert_event_types import builtin_event_types
 from signalpost.api.server import Server, Services, build_server
+from signalpost.api.watching import WatchLimits
 from signalpost.delivery.probe import Prober
 from signalpost.delivery.statistics import Statistics
 from signalpost.domain.address import EgressPolicy
@@ -132,6 +133,8 @@ def build(store: Store, lanes: LaneRecorder, clock: HandClock) -> Services:
         subscriptions=store,
         deliveries=store,
         statistics=Statistics(store.counts, lanes=lanes, clock=clock),
+        log=store.watching,
+        changes=store.watching,
         new_id=new_id,
         page_token_key=store.page_token_key,
     )
@@ -180,12 +183,14 @@ class Service:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Service]:
+async def running(
+    folder: Path, *, watch_limits: WatchLimits | None = None
+) -> AsyncIterator[Service]:
     """Run a server on an ephemeral port with a store in a folder."""
     store = await Store.open(f"sqlite:///{folder}/test.db", master_key=bytes(32))
     lanes, clock = LaneRecorder(), HandClock()
     try:
-        services = build(store, lanes, clock)
+        services = replace(build(store, lanes, clock), watch_limits=watch_limits or WatchLimits())
         await services.catalogue.load()
         server = build_server(services, address="127.0.0.1:0", reflection=True)
         await server.start()

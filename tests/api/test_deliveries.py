@@ -35,14 +35,20 @@ FORBIDDEN = AttemptResult(
 
 async def attempt(service: Service, result: AttemptResult, verdict: Verdict) -> None:
     """Let the one delivery that is due be attempted with this result."""
+    assert await attempt_all(service, result, verdict) == 1
+
+
+async def attempt_all(service: Service, result: AttemptResult, verdict: Verdict) -> int:
+    """Let the first delivery of each lane be attempted with this result."""
     now = service.clock.now()
-    (backlog,) = await service.store.backlogs()
-    (lease,) = await service.store.claim(
-        [Pick(backlog.lane.lane_id, 1)], now=now, lease_until=now + timedelta(minutes=1)
-    )
-    made = Attempt(number=lease.number, trigger=lease.trigger, start_time=now, result=result)
-    record = AttemptRecord(lease=lease, attempt=made, verdict=verdict)
-    assert await service.store.record(record, now=now)
+    picks = [Pick(backlog.lane.lane_id, 1) for backlog in await service.store.backlogs()]
+    until = now + timedelta(minutes=1)
+    leases = await service.store.claim(picks, now=now, lease_until=until)
+    for lease in leases:
+        made = Attempt(number=lease.number, trigger=lease.trigger, start_time=now, result=result)
+        record = AttemptRecord(lease=lease, attempt=made, verdict=verdict)
+        assert await service.store.record(record, now=now)
+    return len(leases)
 
 
 async def listed(service: Service, request: ListDeliveriesRequest) -> list[Delivery]:

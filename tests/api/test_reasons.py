@@ -27,6 +27,7 @@ from signalpost.v1.event_service_pb2 import (
     GetEventRequest,
     ListEventsRequest,
     PublishStreamRequest,
+    WatchEventsRequest,
 )
 from signalpost.v1.event_type_service_pb2 import DeleteEventTypeRequest
 from signalpost.v1.payloads_pb2 import AccountConnected, Custom, WebhookTest
@@ -35,6 +36,8 @@ from signalpost.v1.subscription_service_pb2 import (
     RotateSubscriptionSecretRequest,
 )
 from tests.api.service import Failure, Service, event, failure_of
+from tests.api.watch import following
+from tests.contract.material import prune
 
 Provoke = Callable[[Service], Awaitable[Failure]]
 
@@ -48,7 +51,6 @@ AMOUNT_REQUIRED: Final = ParseDict({"required": ["amount"]}, Struct())
 NOT_YET: Final = frozenset(
     {
         "ENDPOINT_UNVERIFIED",
-        "CURSOR_EXPIRED",
         "RATE_LIMITED",
         "PERMISSION_DENIED",
     }
@@ -156,6 +158,15 @@ async def retry_for_a_deleted_subscription(service: Service) -> Failure:
     return await failure_of(service.deliveries.RetryDelivery(request))
 
 
+async def cursor_before_what_was_pruned(service: Service) -> Failure:
+    async with following(service) as follower:
+        await service.publish(event())
+    assert await prune(service.store, now=service.clock.now() + timedelta(days=8)) == 1
+    return await failure_of(
+        service.events.WatchEvents(WatchEventsRequest(cursor=follower.cursor)).read()
+    )
+
+
 async def closed_store(service: Service) -> Failure:
     await service.store.aclose()
     return await failure_of(service.publish(event()))
@@ -218,6 +229,12 @@ TABLE: Final = {
     ),
     "EVENT_TYPE_BUILTIN": Row(
         change_of_a_builtin_type, grpc.StatusCode.FAILED_PRECONDITION, ("PreconditionFailure",)
+    ),
+    "CURSOR_EXPIRED": Row(
+        cursor_before_what_was_pruned,
+        grpc.StatusCode.OUT_OF_RANGE,
+        (),
+        frozenset({"oldestCursor"}),
     ),
     "QUOTA_EXCEEDED": Row(one_key_too_many, EXHAUSTED, ("QuotaFailure",)),
     "OVERLOADED": Row(server_that_drains, UNAVAILABLE, ("RetryInfo",)),

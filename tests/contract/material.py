@@ -13,14 +13,17 @@ from signalpost.domain.event import Event, Resource
 from signalpost.domain.ids import EventId, KeyId, LaneId, SubscriptionId, TenantId
 from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import AttemptResult, Outcome
+from signalpost.domain.retention import Retention
 from signalpost.domain.subscription import Algorithm, SigningKey, Subscription
 from signalpost.domain.verdict import Succeed, Verdict
 from signalpost.ports import AttemptRecord, Pick
+from signalpost.ports.retention import Prunable
 from signalpost.store import Store
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LEASE = timedelta(seconds=40)
 TENANT = TenantId("acme")
+RETENTION = Retention(delivered=timedelta(days=7), failed=timedelta(days=30))
 
 
 def event(
@@ -67,6 +70,18 @@ def subscription(
 def lane(lane_id: LaneId, *, max_in_flight: int = 32) -> Lane:
     """Return the lane of what `subscription` makes."""
     return Lane(lane_id, TENANT, max_in_flight, host="receiver.example")
+
+
+async def prune(store: Store, *, now: datetime, keep: Retention = RETENTION) -> int:
+    """Walk once through everything; return how many rows went."""
+    pruned = 0
+    for kind in Prunable:
+        after, more = 0, True
+        while more:
+            found = await store.find_expired(kind, after=after, retention=keep, now=now)
+            after, more = found.reached, found.more
+            pruned += await store.prune(kind, found.rows, retention=keep, now=now)
+    return pruned
 
 
 async def claim(

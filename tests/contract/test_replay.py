@@ -18,6 +18,7 @@ from signalpost.domain.subscription import State
 from signalpost.ports import Backlog, Pick
 from signalpost.store import Store, replayable
 from tests.contract.material import NOW, TENANT, claim, ended, event, lane, subscription
+from tests.contract.material import prune as prune_all
 from tests.contract.repairing import (
     LATER,
     SUB,
@@ -31,7 +32,6 @@ from tests.contract.repairing import (
     states,
     worked_off,
 )
-from tests.contract.test_retention import prune as prune_all
 
 
 async def test_a_replayed_delivery_is_the_one_there_was(store: Store) -> None:

@@ -18,24 +18,11 @@ from signalpost.ports import DeliveryQuery, EventQuery, PageRequest
 from signalpost.ports.retention import Prunable
 from signalpost.store import Store, retention
 from signalpost.store.retention import pruned_to
-from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
+from tests.contract.material import NOW, RETENTION, TENANT, claim, ended, event, prune, subscription
 from tests.contract.sqlite_file import in_writer
 
-RETENTION = Retention(delivered=timedelta(days=7), failed=timedelta(days=30))
 WEEK = NOW + timedelta(days=7, seconds=1)
 MONTH = NOW + timedelta(days=30, seconds=1)
-
-
-async def prune(store: Store, *, now: datetime, keep: Retention = RETENTION) -> int:
-    """Walk once through everything; return how many rows went."""
-    pruned = 0
-    for kind in Prunable:
-        after, more = 0, True
-        while more:
-            found = await store.find_expired(kind, after=after, retention=keep, now=now)
-            after, more = found.reached, found.more
-            pruned += await store.prune(kind, found.rows, retention=keep, now=now)
-    return pruned
 
 
 async def events_left(store: Store) -> set[str]:

@@ -6,6 +6,7 @@ import os
 import re
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ PAGE = Path(__file__).with_name("grpcurl.md")
 BIN = Path(sysconfig.get_path("scripts"))
 STEP = re.compile(r"^```sh\n(.*?)^```\n\n```json\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 METHOD = re.compile(r"\$SERVER signalpost\.v1\.(\w+/\w+)$", re.MULTILINE)
+WATCH = re.compile(r"\$SERVER signalpost\.v1\.\w+/Watch")
 DELIVERY_ID = re.compile(r'"delivery_id": "(\w+)"')
 SERVICES = (
     delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"],
@@ -69,6 +71,24 @@ def shown(answer: Any, page: Any) -> Any:
     return answer
 
 
+async def watch(step: Step, environment: dict[str, str]) -> None:
+    """Run a command that has no end until it printed what the page shows."""
+    process = await asyncio.create_subprocess_shell(
+        f"exec {step.command}", env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    output = ""
+    while True:
+        line = await process.stdout.readline()
+        assert line, output
+        output += line.decode()
+        with suppress(ValueError):
+            if shown(values(output), step.answer) == step.answer:
+                break
+    process.terminate()
+    await process.wait()
+
+
 async def run(command: str, environment: dict[str, str]) -> tuple[int, str]:
     process = await asyncio.create_subprocess_shell(
         command,
@@ -90,6 +110,9 @@ async def test_the_page_is_true(service: Service, receiver: Receiver, require: R
     await service.start()
     environment = environment_of(service) | {"HOOK": receiver.url("/billing")}
     for step in steps():
+        if WATCH.search(step.command):
+            await watch(step, environment)
+            continue
         code, output = await run(step.command, environment)
         assert code == 0, (step.command, output)
         assert shown(values(output), step.answer) == step.answer, output

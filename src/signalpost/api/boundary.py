@@ -69,6 +69,9 @@ class Respond(Protocol[_Response_contra]):
 StreamMethod = Callable[[AsyncIterator[Any], Respond[Any], Context], Awaitable[None]]
 """A servicer's method with streams both ways."""
 
+WatchMethod = Callable[[Any, Respond[Any], Context], Awaitable[None]]
+"""A servicer's method that answers one request with a stream."""
+
 
 class Boundary:
     """Makes gRPC handlers of servicers."""
@@ -76,14 +79,17 @@ class Boundary:
     def __init__(self, *, new_id: Callable[[], str], tracing: Tracing) -> None:
         self._new_id = new_id
         self._tracing = tracing
-        self._reading: set[asyncio.Timeout] = set()
+        self._waiting: set[asyncio.Timeout] = set()
         self._draining = False
 
     def drain(self) -> None:
-        """Read no more from streams: they end with OVERLOADED once what was read is answered."""
+        """Read no more from streams: they end with OVERLOADED once what was read is answered.
+
+        Streams that only answer end at once.
+        """
         self._draining = True
         now = asyncio.get_running_loop().time()
-        for limit in self._reading:
+        for limit in self._waiting:
             limit.reschedule(now)
 
     def handlers(self, service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
@@ -100,6 +106,8 @@ class Boundary:
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         if descriptor.client_streaming:
             return self._streams(descriptor, method)
+        if descriptor.server_streaming:
+            return self._watch(descriptor, method)
         return self._unary(descriptor, method)
 
     def _unary(
@@ -127,6 +135,24 @@ class Boundary:
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
+    def _watch(
+        self, descriptor: MethodDescriptor, method: WatchMethod
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        kind = GetMessageClass(descriptor.input_type)
+
+        async def answer(data: bytes, context: Context) -> None:
+            _refuse_two_credentials(context)
+            failpoints.hit("handler")
+            request = _parse(kind, data)
+            await self._until_drained(lambda: method(request, _responder(context), context))
+
+        async def handle(data: bytes, context: Context) -> None:
+            await self._guard(answer(data, context), context, descriptor)
+
+        # It writes to the context, as a handler may that returns no iterator.
+        handler = cast("Callable[..., AsyncIterator[bytes]]", handle)
+        return grpc.unary_stream_rpc_method_handler(handler)
+
     def _streams(
         self, descriptor: MethodDescriptor, method: StreamMethod
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -138,11 +164,8 @@ class Boundary:
                 yield _parse(kind, data)
 
         async def answer(stream: AsyncIterator[bytes], context: Context) -> None:
-            async def respond(response: Message) -> None:
-                await context.write(response.SerializeToString(deterministic=True))
-
             _refuse_two_credentials(context)
-            await method(parsed(stream), respond, context)
+            await method(parsed(stream), _responder(context), context)
 
         async def handle(stream: AsyncIterator[bytes], context: Context) -> None:
             await self._guard(answer(stream, context), context, descriptor)
@@ -153,17 +176,24 @@ class Boundary:
 
     async def _next(self, stream: AsyncIterator[bytes]) -> bytes | None:
         """Read from a stream; None at its end. Raises Overloaded if nothing more is read."""
+        return await self._until_drained(lambda: anext(stream, None))
+
+    async def _until_drained(self, begin: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Await what `begin` begins, and cancel it when the server drains. Raises Overloaded."""
         if self._draining:
             raise Overloaded
+        limit = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as limit:
-                self._reading.add(limit)
+            async with limit:
+                self._waiting.add(limit)
                 try:
-                    return await anext(stream, None)
+                    return await begin()
                 finally:
-                    self._reading.discard(limit)
+                    self._waiting.discard(limit)
         except TimeoutError:
-            raise Overloaded from None
+            if limit.expired():
+                raise Overloaded from None
+            raise
 
     async def _guard(
         self, call: Awaitable[_Answer], context: Context, descriptor: MethodDescriptor
@@ -207,6 +237,13 @@ def _refuse_two_credentials(context: Context) -> None:
     names = [name for name, _ in context.invocation_metadata() or ()]
     if names.count("authorization") > 1:
         raise CredentialsInvalid("there is more than one value of authorization")
+
+
+def _responder(context: Context) -> Respond[Message]:
+    async def respond(response: Message) -> None:
+        await context.write(response.SerializeToString(deterministic=True))
+
+    return respond
 
 
 class _TooLate(Exception):

@@ -76,9 +76,10 @@ _ONE_SUBSCRIPTION = {
     "subscription_id": Rule(required=True, check=_SUBSCRIPTION_ID),
     "tenant_id": Rule(check=_TENANT),
 }
+_TOKEN = Rule(check=length(most=4096))
 _PAGE = {
     "page_size": Rule(check=number(0, MAX_PAGE_SIZE)),
-    "page_token": Rule(check=length(most=4096)),
+    "page_token": _TOKEN,
 }
 _LIST = {**_PAGE, "tenant_id": Rule(check=_TENANT_OR_ALL)}
 _ONE_EVENT_TYPE = {"name": Rule(required=True, check=_WIRE_NAME)}
@@ -90,6 +91,7 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "PublishStreamRequest": {"events": Rule(required=True, most=MAX_EVENTS, apart=True)},
     "GetEventRequest": _ONE_EVENT,
     "ListEventsRequest": _LIST,
+    "WatchEventsRequest": {"tenant_id": Rule(check=_TENANT_OR_ALL), "cursor": _TOKEN},
     "CreateSubscriptionRequest": {
         "subscription": _REQUIRED,
         "secret": Rule(check=readable(parse_secret)),
@@ -126,6 +128,10 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "tenant_id": Rule(check=_TENANT_OR_ALL),
         "subscription_id": Rule(check=_SUBSCRIPTION_ID),
         "period": Rule(check=duration(BUCKET, KEPT, wants="5 minutes to 30 days")),
+    },
+    "WatchDeliveriesRequest": {
+        "tenant_id": Rule(check=_TENANT_OR_ALL),
+        "subscription_id": Rule(check=_SUBSCRIPTION_ID),
     },
     "CreateEventTypeRequest": {"event_type": _REQUIRED},
     "GetEventTypeRequest": _ONE_EVENT_TYPE,

@@ -1,15 +1,16 @@
-"""DeliveryService: shows deliveries, repairs and counts them."""
+"""DeliveryService: shows and streams deliveries, repairs and counts them."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from signalpost.api.boundary import Context
+from signalpost.api.boundary import Context, Respond
 from signalpost.api.checks import demand
 from signalpost.api.convert_deliveries import delivery_message
 from signalpost.api.convert_events import event_filter, listed_tenant
 from signalpost.api.convert_statistics import statistics_message
 from signalpost.api.convert_times import instant, moment, span
+from signalpost.api.delivery_streams import DeliveryStreams
 from signalpost.api.paging import Pager, fitting
 from signalpost.delivery.statistics import Statistics
 from signalpost.domain.delivery import DeliveryState
@@ -34,22 +35,26 @@ from signalpost.v1.delivery_service_pb2 import (
     ReplayDeliveriesResponse,
     RetryDeliveryRequest,
     RetryDeliveryResponse,
+    WatchDeliveriesRequest,
+    WatchDeliveriesResponse,
 )
 
 
 class DeliveryServicer:
-    """Gets, lists, retries, replays, cancels and counts deliveries."""
+    """Gets, lists, streams, retries, replays, cancels and counts deliveries."""
 
     def __init__(
         self,
         deliveries: DeliveryReader,
         *,
+        streams: DeliveryStreams,
         repairer: Repairer,
         replayer: Replayer,
         statistics: Statistics,
         pager: Pager,
     ) -> None:
         self._deliveries = deliveries
+        self._streams = streams
         self._repairer = repairer
         self._replayer = replayer
         self._statistics = statistics
@@ -84,6 +89,16 @@ class DeliveryServicer:
         )
         token = self._pager.token(request, next_after)
         return ListDeliveriesResponse(deliveries=shown, next_page_token=token)
+
+    async def WatchDeliveries(
+        self,
+        request: WatchDeliveriesRequest,
+        respond: Respond[WatchDeliveriesResponse],
+        _: Context,
+    ) -> None:
+        """Send deliveries as they change."""
+        demand(request)
+        await self._streams.run(request, respond)
 
     async def RetryDelivery(
         self, request: RetryDeliveryRequest, _: Context

@@ -1,4 +1,4 @@
-"""EventService: takes events in and shows them."""
+"""EventService: takes events in, shows them and streams them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from signalpost.api.convert_events import (
     listed_tenant,
 )
 from signalpost.api.convert_times import moment
+from signalpost.api.event_streams import EventStreams
 from signalpost.api.findings import MAX_VIOLATIONS
 from signalpost.api.paging import MAX_RESPONSE_BYTES, Pager, fitting
 from signalpost.api.pipeline import Pipeline
@@ -34,6 +35,8 @@ from signalpost.v1.event_service_pb2 import (
     PublishResult,
     PublishStreamRequest,
     PublishStreamResponse,
+    WatchEventsRequest,
+    WatchEventsResponse,
 )
 
 _BYTES_BESIDE_VIOLATIONS: Final = 1536
@@ -41,11 +44,14 @@ _BYTES_BESIDE_VIOLATIONS: Final = 1536
 
 
 class EventServicer:
-    """Publishes, gets and lists events."""
+    """Publishes, gets, lists and streams events."""
 
-    def __init__(self, publisher: Publisher, *, events: EventStore, pager: Pager) -> None:
+    def __init__(
+        self, publisher: Publisher, *, events: EventStore, streams: EventStreams, pager: Pager
+    ) -> None:
         self._publisher = publisher
         self._events = events
+        self._streams = streams
         self._pager = pager
 
     async def Publish(self, request: PublishRequest, context: Context) -> PublishResponse:
@@ -98,6 +104,13 @@ class EventServicer:
         )
         token = self._pager.token(request, next_after)
         return ListEventsResponse(events=shown, next_page_token=token)
+
+    async def WatchEvents(
+        self, request: WatchEventsRequest, respond: Respond[WatchEventsResponse], _: Context
+    ) -> None:
+        """Send events as they are stored."""
+        demand(request)
+        await self._streams.run(request, respond)
 
 
 def _unreadable(found: Sequence[Violation]) -> bool:

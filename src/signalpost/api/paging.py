@@ -1,8 +1,9 @@
-"""Pages of lists, and the opaque tokens that lead from one to the next.
+"""Pages of lists, and the opaque tokens and cursors that lead on from them.
 
 A token holds the position in the list under a MAC that also covers the list it belongs to:
 another query, another method or another installation refuses it. So a position is never
-taken from a caller's own hand.
+taken from a caller's own hand. Cursors are made in the same way, but only for a tenant: a
+stream may go on with another filter.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from google.protobuf.message import Message
 
 from signalpost.domain.errors import Reason, RequestInvalid, Violation
 from signalpost.ports import Page, PageRequest
+from signalpost.ports.watching import LogPosition
 from signalpost.v1.delivery_service_pb2 import ListDeliveriesRequest
-from signalpost.v1.event_service_pb2 import ListEventsRequest
+from signalpost.v1.event_service_pb2 import ListEventsRequest, WatchEventsRequest
 from signalpost.v1.event_type_service_pb2 import ListEventTypesRequest
 from signalpost.v1.subscription_service_pb2 import ListSubscriptionsRequest
 
@@ -86,27 +88,62 @@ class Pager:
         """Return the token of the page after this one, empty if there is none."""
         if next_after is None:
             return ""
-        position = next_after.encode()
-        token = self._mac(request, position) + position
-        return base64.urlsafe_b64encode(token).decode().rstrip("=")
+        return self._write(_list_of(request), next_after)
+
+    def cursor(self, request: WatchEventsRequest, position: LogPosition) -> str:
+        """Return the cursor with which the stream of a tenant goes on from a position."""
+        return self._write(_log_of(request), position)
+
+    def log_position(self, request: WatchEventsRequest) -> LogPosition:
+        """Return where the stream that a request asks for goes on. Raises RequestInvalid."""
+        position = self._read(_log_of(request), request.cursor)
+        if position is None:
+            raise _refused("cursor", "was not given out for this tenant")
+        return LogPosition(position)
 
     def _position(self, request: ListRequest) -> str:
-        text = request.page_token
+        position = self._read(_list_of(request), request.page_token)
+        if position is None:
+            raise _refused("page_token", "was not given out for this query; begin again without it")
+        return position
+
+    def _write(self, scope: bytes, text: str) -> str:
+        position = text.encode()
+        token = self._mac(scope, position) + position
+        return base64.urlsafe_b64encode(token).decode().rstrip("=")
+
+    def _read(self, scope: bytes, text: str) -> str | None:
+        """Return the position in a token; None if it was not made for this scope."""
         try:
             token = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             token = b""
         mac, position = token[:_MAC_BYTES], token[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(request, position)):
-            description = "was not given out for this query; begin again without it"
-            raise RequestInvalid([Violation("page_token", Reason.PAGE_TOKEN_INVALID, description)])
+        if not hmac.compare_digest(mac, self._mac(scope, position)):
+            return None
         return position.decode()
 
-    def _mac(self, request: ListRequest, position: bytes) -> bytes:
-        query = deepcopy(request)
-        query.ClearField("page_size")
-        query.ClearField("page_token")
-        digest = sha256(query.SerializeToString(deterministic=True)).digest()
-        method = query.DESCRIPTOR.full_name.encode()
-        content = len(method).to_bytes(4) + method + digest + position
-        return hmac.digest(self._key, content, sha256)[:_MAC_BYTES]
+    def _mac(self, scope: bytes, position: bytes) -> bytes:
+        return hmac.digest(self._key, scope + position, sha256)[:_MAC_BYTES]
+
+
+def _refused(field: str, description: str) -> RequestInvalid:
+    return RequestInvalid([Violation(field, Reason.PAGE_TOKEN_INVALID, description)])
+
+
+def _list_of(request: ListRequest) -> bytes:
+    query = deepcopy(request)
+    query.ClearField("page_size")
+    query.ClearField("page_token")
+    return _scope(query)
+
+
+def _log_of(request: WatchEventsRequest) -> bytes:
+    return _scope(WatchEventsRequest(tenant_id=request.tenant_id))
+
+
+def _scope(query: Message) -> bytes:
+    """Return what a token is made for: a method, and what it is asked."""
+    digest = sha256(query.SerializeToString(deterministic=True)).digest()
+    method = query.DESCRIPTOR.full_name.encode()
+    return len(method).to_bytes(4) + method + digest

@@ -14,14 +14,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from signalpost.api import reflection as reflection_service
 from signalpost.api.boundary import Boundary
 from signalpost.api.deliveries import DeliveryServicer
+from signalpost.api.delivery_streams import DeliveryStreams
+from signalpost.api.event_streams import EventStreams
 from signalpost.api.event_types import EventTypeServicer
 from signalpost.api.events import EventServicer
 from signalpost.api.paging import Pager
 from signalpost.api.probing import Rehearsal
 from signalpost.api.subscriptions import SubscriptionServicer
+from signalpost.api.watching import Watchers, WatchLimits
 from signalpost.delivery.probe import Prober
 from signalpost.delivery.statistics import Statistics
 from signalpost.ports import Clock, DeliveryReader, EventStore, SubscriptionStore
+from signalpost.ports.watching import DeliveryChanges, EventLog
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
@@ -85,9 +89,12 @@ class Services:
     subscriptions: SubscriptionStore
     deliveries: DeliveryReader
     statistics: Statistics
+    log: EventLog
+    changes: DeliveryChanges
     new_id: Callable[[], str]
     page_token_key: bytes = field(repr=False)
     tracing: Tracing = UNTRACED
+    watch_limits: WatchLimits = field(default_factory=WatchLimits)
 
 
 class Server:
@@ -141,9 +148,13 @@ def build_server(services: Services, *, address: str, reflection: bool) -> Serve
 
 def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
     pager = Pager(services.page_token_key)
+    watchers = Watchers(services.watch_limits)
     return {
         event_service_pb2.DESCRIPTOR.services_by_name["EventService"]: EventServicer(
-            services.publisher, events=services.events, pager=pager
+            services.publisher,
+            events=services.events,
+            streams=EventStreams(services.log, watchers=watchers, pager=pager),
+            pager=pager,
         ),
         event_type_service_pb2.DESCRIPTOR.services_by_name["EventTypeService"]: EventTypeServicer(
             services.event_types, catalogue=services.catalogue, pager=pager
@@ -161,6 +172,7 @@ def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
         ),
         delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"]: DeliveryServicer(
             services.deliveries,
+            streams=DeliveryStreams(services.changes, watchers=watchers),
             repairer=services.repairer,
             replayer=services.replayer,
             statistics=services.statistics,

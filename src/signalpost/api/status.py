@@ -24,6 +24,7 @@ from google.rpc.error_details_pb2 import (
 from google.rpc.status_pb2 import Status
 
 from signalpost.domain.errors import (
+    CursorExpired,
     EventTypeBuiltin,
     QuotaExceeded,
     Reason,
@@ -49,6 +50,7 @@ _CODES: Final[Mapping[Reason, int]] = {
     Reason.ETAG_MISMATCH: code_pb2.ABORTED,
     Reason.STATE_INVALID: code_pb2.FAILED_PRECONDITION,
     Reason.EVENT_TYPE_BUILTIN: code_pb2.FAILED_PRECONDITION,
+    Reason.CURSOR_EXPIRED: code_pb2.OUT_OF_RANGE,
     Reason.QUOTA_EXCEEDED: code_pb2.RESOURCE_EXHAUSTED,
     Reason.OVERLOADED: code_pb2.UNAVAILABLE,
     Reason.STORAGE_UNAVAILABLE: code_pb2.UNAVAILABLE,
@@ -119,6 +121,8 @@ def _metadata(error: SignalpostError) -> Mapping[str, str]:
             return error.violations[0].metadata
         case StateInvalid():
             return {"state": error.state}
+        case CursorExpired():
+            return {"oldestCursor": error.oldest_cursor}
         case _:
             return {}
 

@@ -10,6 +10,7 @@
     ├── StateInvalid          the resource is not in a state for this
     ├── EventTypeBuiltin      the event type belongs to the contract and cannot be changed
     ├── QuotaExceeded         there are too many of a resource
+    ├── CursorExpired         what a stream would go on with is no longer stored
     ├── CredentialsInvalid    the credentials are missing or invalid
     ├── Overloaded            the server is overloaded or shutting down; retry
     ├── StorageUnavailable    storage does not answer; retry
@@ -181,6 +182,16 @@ class QuotaExceeded(SignalpostError):
     def __init__(self, subject: str, message: str) -> None:
         self.subject = subject
         super().__init__(message)
+
+
+class CursorExpired(SignalpostError):
+    """Events after the cursor may be gone; from `oldest_cursor` on, all are there."""
+
+    reason = Reason.CURSOR_EXPIRED
+
+    def __init__(self, oldest_cursor: str) -> None:
+        self.oldest_cursor = oldest_cursor
+        super().__init__("events after the cursor are no longer stored")
 
 
 class CredentialsInvalid(SignalpostError):

@@ -96,6 +96,14 @@ def list_deliveries(conn: Connection, query: DeliveryQuery, page: PageRequest) -
     return Page(complete, found.next_after)
 
 
+def deliveries_of(conn: Connection, keys: Sequence[DeliveryKey]) -> Sequence[Delivery]:
+    """Return deliveries by their keys, in their order, each with its last attempt."""
+    rows = {row.id: row for row in conn.execute(_COLUMNS.where(deliveries.c.id.in_(keys)))}
+    found = [rows[key] for key in keys if key in rows]
+    last = _last_attempts(conn, found)
+    return [_delivery(row, last.get(row.id, ())) for row in found]
+
+
 def _candidates(conn: Connection, query: DeliveryQuery, *, after: str | None) -> Iterator[AnyRow]:
     branches = [_rows(conn, query, branch, after=after) for branch in _branches(conn, query)]
     return heapq.merge(*branches, key=lambda row: -row.id)

@@ -17,6 +17,7 @@ from signalpost.domain.ids import EventId, LaneId, TenantId
 from signalpost.ports import Accepted, EventQuery, Page, PageRequest
 from signalpost.store.admission import Admission, EventKey, Known, admit, all_admitted
 from signalpost.store.matching import Matching
+from signalpost.store.news import note_accepted
 from signalpost.store.order import Places, line_of
 from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.row_numbers import RowNumbers, floor
@@ -66,6 +67,8 @@ def accept(
             answer = _without(behind, answer)
         answers.append(answer)
     rows.insert(conn)
+    if rows.events:
+        note_accepted(conn)
     return answers
 
 
@@ -190,7 +193,7 @@ def get_event(conn: Connection, tenant_id: TenantId, event_id: EventId) -> Event
     row = conn.execute(statement).one_or_none()
     if row is None:
         raise NotFound("event", event_id)
-    return _event(row, row.body)
+    return event_of(row, row.body)
 
 
 def list_events(conn: Connection, query: EventQuery, page: PageRequest) -> Page[Event]:
@@ -211,7 +214,7 @@ def list_events(conn: Connection, query: EventQuery, page: PageRequest) -> Page[
         position=lambda row: str(row.id),
     )
     bodies = _bodies(conn, [row.id for row in found.items])
-    return Page([_event(row, bodies[row.id]) for row in found.items], found.next_after)
+    return Page([event_of(row, bodies[row.id]) for row in found.items], found.next_after)
 
 
 _BODIES = Lookup(lambda keys: select(events.c.id, events.c.body).where(events.c.id.in_(keys)))
@@ -229,7 +232,8 @@ def _chosen(query: EventQuery, row: AnyRow) -> bool:
     )
 
 
-def _event(row: AnyRow, body: bytes) -> Event:
+def event_of(row: AnyRow, body: bytes) -> Event:
+    """Return the event of a row, which may lack the body."""
     return Event(
         event_id=EventId(row.event_id),
         tenant_id=TenantId(row.tenant_id),

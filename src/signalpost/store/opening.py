@@ -13,11 +13,13 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from signalpost.ports import SecretUnreadable
+from signalpost.ports.retention import Prunable
 from signalpost.store.engine import locate, refusal, writer_engine
 from signalpost.store.lock import DatabaseLock
 from signalpost.store.master_key import MasterKey, load_or_make
 from signalpost.store.migration import upgrade
 from signalpost.store.refusal import MasterKeyInvalid
+from signalpost.store.retention import pruned_to
 from signalpost.store.row_numbers import RowNumbers
 from signalpost.store.sealing import Sealer
 from signalpost.store.tables import deliveries, events, meta
@@ -106,4 +108,5 @@ def _unlock(conn: Connection, path: Path, *, given: bytes | None) -> tuple[Maste
 def _last_number(conn: Connection) -> int:
     last_event = conn.scalar(select(func.max(events.c.id)))
     last_delivery = conn.scalar(select(func.max(deliveries.c.id)))
-    return max(last_event or 0, last_delivery or 0)
+    # Where all of them were removed, numbers still go on rising.
+    return max(last_event or 0, last_delivery or 0, pruned_to(conn, Prunable.EVENTS))

@@ -23,6 +23,7 @@ from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.ports import AttemptRecord, Recorded
 from signalpost.store import attempts
 from signalpost.store.lanes import LANE_COLUMNS, lane, learn
+from signalpost.store.news import Changing, note_changed
 from signalpost.store.order import Line, settle
 from signalpost.store.statements import AnyRow, Driven, Lookup, Values
 from signalpost.store.tables import LEASED, WAITING, deliveries, queue, subscriptions
@@ -86,7 +87,7 @@ _DEQUEUE = Lookup(
 )
 
 # For rows of a key and the values below.
-_END = Lookup(
+_END = Changing(
     lambda keys: (
         update(deliveries)
         .where(deliveries.c.id.in_(keys))
@@ -276,6 +277,7 @@ class _Changes:
         """Write it. Return when a delivery, or the next of its line, is due again."""
         attempts.INSERT_ATTEMPT.many(conn, self.attempts)
         _REQUEUE.many(conn, self.requeued)
+        note_changed(conn, self.retries)
         _DEQUEUE.execute_grouped(conn, self.dequeued)
         _END.execute_grouped(conn, self.ended)
         if not self.lines:

@@ -17,8 +17,9 @@ from signalpost.domain.ids import DeliveryKey, delivery_id
 from signalpost.domain.lane import Lane
 from signalpost.domain.subscription import State
 from signalpost.store.lanes import LANE_COLUMNS, lane
+from signalpost.store.news import Changing
 from signalpost.store.order import place
-from signalpost.store.statements import AnyRow, Driven, DrivenInsert, Values
+from signalpost.store.statements import AnyRow, DrivenInsert, Values
 from signalpost.store.tables import LEASED, Phase, deliveries, events, queue, subscriptions
 from signalpost.store.tally import tally_of
 from signalpost.store.units import from_time
@@ -30,13 +31,16 @@ _TOKENS_AN_ATTEMPT = 2
 
 _ENQUEUE = DrivenInsert(queue)
 
-_REOPEN = Driven(
-    update(deliveries)
-    .where(deliveries.c.id == bindparam("key"))
-    .values(state=bindparam("state"), failure_reason=bindparam("reason"), end_time=None),
-    "state",
-    "reason",
-    "key",
+_REOPEN = Changing(
+    lambda keys: (
+        update(deliveries)
+        .where(deliveries.c.id.in_(keys))
+        .values(
+            state=int(DeliveryState.PENDING),
+            failure_reason=int(FailureReason.NONE),
+            end_time=None,
+        )
+    )
 )
 
 _ONE = (
@@ -74,12 +78,12 @@ class Reopening:
 
     band: int
     now: datetime
-    _reopened: list[Values] = field(default_factory=list)
+    _reopened: list[int] = field(default_factory=list)
     _queued: list[Values] = field(default_factory=list)
 
     def add(self, row: AnyRow) -> None:
         """Take one that had ended; of its row `id`, `lane_id`, `event_row` and `attempts`."""
-        self._reopened.append((int(DeliveryState.PENDING), int(FailureReason.NONE), row.id))
+        self._reopened.append(row.id)
         self.add_new(row.id, lane_id=row.lane_id, event_row=row.event_row, attempts=row.attempts)
 
     def add_new(self, key: int, *, lane_id: int, event_row: int, attempts: int = 0) -> None:
@@ -94,7 +98,7 @@ class Reopening:
 
     def apply(self, conn: Connection) -> int:
         """Write it; return how many they are."""
-        _REOPEN.many(conn, self._reopened)
+        _REOPEN.execute(conn, self._reopened)
         _ENQUEUE.many(conn, self._queued)
         tally = tally_of(conn)
         for _, lane_id, *_ in self._queued:

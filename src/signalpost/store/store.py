@@ -45,6 +45,7 @@ from signalpost.store.event_types import (
 from signalpost.store.events import AcceptCall, accept, get_event, list_events, preview
 from signalpost.store.lanes import paces
 from signalpost.store.matching import Matching
+from signalpost.store.news import News
 from signalpost.store.opening import Opened, prepare, touch
 from signalpost.store.outcomes import RecordCall, RescueCall, record, recover, rescue
 from signalpost.store.queue import (
@@ -62,10 +63,12 @@ from signalpost.store.reserve import Reserve
 from signalpost.store.retention import PruneCall, find_expired, prune
 from signalpost.store.sealing import derive
 from signalpost.store.subscriptions import DeleteCall, Directory, Registrar, ReplaceCall
+from signalpost.store.watching import Watching
 from signalpost.store.writer import Verb, Writer, one_by_one
 
 _CALLERS_THREADS = 2
 _DELIVERY_THREADS = 1
+_WATCHERS_THREADS = 1
 _ROW_BYTES = 2048
 
 _CLAIM = one_by_one(claim, after_commit="claim.after_commit")
@@ -88,13 +91,13 @@ _DELETE_TYPE = one_by_one(delete_event_type)
 class Store:
     """Implements the store's ports on one database; owns its connections and threads.
 
-    `counts` and `repairs` are its ports for those. `page_token_key` are 32 bytes that stay the
-    same as long as the master key does. `made_key_file` is the file of a master key that was
-    made just now, None if it was not.
+    `counts`, `repairs` and `watching` are its ports for those. `page_token_key` are 32 bytes that
+    stay the same as long as the master key does. `made_key_file` is the file of a master key that
+    was made just now, None if it was not.
     """
 
     def __init__(self, opened: Opened) -> None:
-        matching = Matching()
+        matching, news = Matching(), News()
         registrar = Registrar(opened.sealer, matching)
         self._accept = Verb(
             run=partial(accept, matching=matching, numbers=opened.numbers),
@@ -111,12 +114,15 @@ class Store:
             writer_engine(opened.path),
             reserve=Reserve(opened.path),
             tally=opened.tally,
+            news=news,
             on_rollback=matching.forget_all,
         )
-        # A search through a long list must not hold up deliveries.
+        # A search through a long list must not hold up deliveries, nor watchers other calls.
         self._for_callers = Readers(opened.path, threads=_CALLERS_THREADS)
         self._for_delivery = Readers(opened.path, threads=_DELIVERY_THREADS)
         self.counts = Counts(self._writer, self._for_callers, tally=opened.tally)
+        self._for_watchers = Readers(opened.path, threads=_WATCHERS_THREADS)
+        self.watching = Watching(self._writer, self._for_watchers, news)
         self.repairs = Repairs(self._writer, self._for_callers, numbers=opened.numbers)
         self.page_token_key = derive(opened.master_key.value, "signalpost page tokens")
         self.made_key_file = opened.master_key.path if opened.master_key.made else None
@@ -133,6 +139,7 @@ class Store:
     async def aclose(self) -> None:
         """Finish what was asked for, then let go of the database."""
         await self._for_callers.aclose()
+        await self._for_watchers.aclose()
         await self._for_delivery.aclose()
         # Last, for the last connection that closes makes a checkpoint.
         await self._writer.aclose()

@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from signalpost import failpoints
 from signalpost.domain.errors import SignalpostError, StorageFull, StorageUnavailable
 from signalpost.store.engine import breaks_connection, checkpoint, give_back, storage_error
+from signalpost.store.news import News
 from signalpost.store.reserve import Reserve
 from signalpost.store.tally import Tally
 
@@ -99,11 +100,13 @@ class Writer:
         *,
         reserve: Reserve,
         tally: Tally,
+        news: News,
         on_rollback: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._reserve = reserve
         self._tally = tally
+        self._news = news
         self._on_rollback = on_rollback
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -191,6 +194,7 @@ class Writer:
         if self._conn is None:
             self._conn = self._engine.connect()
             self._tally.join(self._conn)
+            self._news.attach(self._conn)
         by_verb: dict[Verb[Any, Any], list[int]] = {}
         for at, job in enumerate(jobs):
             by_verb.setdefault(job.verb, []).append(at)
@@ -203,13 +207,16 @@ class Writer:
             self._tally.write(self._conn)
             for verb in by_verb:
                 failpoints.hit(verb.before_commit)
+            self._news.before_commit(self._conn)
         self._tally.commit()
+        self._news.after_commit()
         for verb, places in by_verb.items():
             _hit_after_commit(verb, answers, places)
         return answers
 
     def _undone(self, error: Exception) -> None:
         self._tally.discard()
+        self._news.forget()
         self._on_rollback()
         if breaks_connection(error):
             self._drop_connection()

@@ -200,6 +200,11 @@ class WatchDeliveriesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DELIVERIES_FIELD_NUMBER: _builtins.int
+    SKIPPED_COUNT_FIELD_NUMBER: _builtins.int
+    skipped_count: _builtins.int
+    """How many changes were left out since the response before, because the client
+    read too slowly. `ListDeliveries` has them.
+    """
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[_delivery_pb2.Delivery]:
         """Deliveries as they are now, about 3 MiB of them at most. Empty in a
@@ -210,10 +215,11 @@ class WatchDeliveriesResponse(_message.Message):
         self,
         *,
         deliveries: _abc.Iterable[_delivery_pb2.Delivery] | None = ...,
+        skipped_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "skipped_count", b"skipped_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

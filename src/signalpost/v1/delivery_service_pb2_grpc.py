@@ -91,8 +91,17 @@ class DeliveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchDeliveries(self, request, context):
-        """Streams deliveries as attempts end, from now and without end. What happens
-        while nobody watches is not streamed later: `ListDeliveries` has it.
+        """Streams deliveries as attempts end and states change, from now and without
+        end. What happens while nobody watches is not streamed later:
+        `ListDeliveries` has it.
+
+        The first response comes at once, and may be empty: from then on nothing is
+        missed. Later ones come at least every 15 seconds. A delivery that changes
+        again before it is sent is sent once, as it is then. Of a client that reads too
+        slowly up to 10,000 deliveries wait; beyond that, those that wait for longest
+        are left out, and `skipped_count` tells how many.
+
+        About the number of streams, and how they end, see `EventService.WatchEvents`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

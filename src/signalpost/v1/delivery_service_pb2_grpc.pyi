@@ -38,8 +38,17 @@ class DeliveryServiceStub:
     ListDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.ListDeliveriesRequest, _delivery_service_pb2.ListDeliveriesResponse]
     """Lists deliveries, newest first. Dead letters are those in state `FAILED`."""
     WatchDeliveries: _grpc.UnaryStreamMultiCallable[_delivery_service_pb2.WatchDeliveriesRequest, _delivery_service_pb2.WatchDeliveriesResponse]
-    """Streams deliveries as attempts end, from now and without end. What happens
-    while nobody watches is not streamed later: `ListDeliveries` has it.
+    """Streams deliveries as attempts end and states change, from now and without
+    end. What happens while nobody watches is not streamed later:
+    `ListDeliveries` has it.
+
+    The first response comes at once, and may be empty: from then on nothing is
+    missed. Later ones come at least every 15 seconds. A delivery that changes
+    again before it is sent is sent once, as it is then. Of a client that reads too
+    slowly up to 10,000 deliveries wait; beyond that, those that wait for longest
+    are left out, and `skipped_count` tells how many.
+
+    About the number of streams, and how they end, see `EventService.WatchEvents`.
     """
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.RetryDeliveryRequest, _delivery_service_pb2.RetryDeliveryResponse]
     """Attempts a delivery now, without waiting for its backoff. One that had
@@ -75,8 +84,17 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListDeliveriesRequest, _delivery_service_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
     """Lists deliveries, newest first. Dead letters are those in state `FAILED`."""
     WatchDeliveries: _aio.UnaryStreamMultiCallable[_delivery_service_pb2.WatchDeliveriesRequest, _delivery_service_pb2.WatchDeliveriesResponse]  # type: ignore[assignment]
-    """Streams deliveries as attempts end, from now and without end. What happens
-    while nobody watches is not streamed later: `ListDeliveries` has it.
+    """Streams deliveries as attempts end and states change, from now and without
+    end. What happens while nobody watches is not streamed later:
+    `ListDeliveries` has it.
+
+    The first response comes at once, and may be empty: from then on nothing is
+    missed. Later ones come at least every 15 seconds. A delivery that changes
+    again before it is sent is sent once, as it is then. Of a client that reads too
+    slowly up to 10,000 deliveries wait; beyond that, those that wait for longest
+    are left out, and `skipped_count` tells how many.
+
+    About the number of streams, and how they end, see `EventService.WatchEvents`.
     """
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.RetryDeliveryRequest, _delivery_service_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
     """Attempts a delivery now, without waiting for its backoff. One that had
@@ -127,8 +145,17 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.WatchDeliveriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_delivery_service_pb2.WatchDeliveriesResponse], _abc.AsyncIterator[_delivery_service_pb2.WatchDeliveriesResponse]]:
-        """Streams deliveries as attempts end, from now and without end. What happens
-        while nobody watches is not streamed later: `ListDeliveries` has it.
+        """Streams deliveries as attempts end and states change, from now and without
+        end. What happens while nobody watches is not streamed later:
+        `ListDeliveries` has it.
+
+        The first response comes at once, and may be empty: from then on nothing is
+        missed. Later ones come at least every 15 seconds. A delivery that changes
+        again before it is sent is sent once, as it is then. Of a client that reads too
+        slowly up to 10,000 deliveries wait; beyond that, those that wait for longest
+        are left out, and `skipped_count` tells how many.
+
+        About the number of streams, and how they end, see `EventService.WatchEvents`.
         """
 
     @_abc_1.abstractmethod

@@ -451,14 +451,18 @@ class WatchEventsRequest(_message.Message):
     tenant_id: _builtins.str
     """Optional. Tenant whose events to stream; all tenants, if "-"."""
     cursor: _builtins.str
-    """After the events that came with this cursor."""
+    """After the events that came with this cursor. It holds for the tenant (or
+    "-") it was given out for; the filter may be another one. Empty is unset.
+    """
     @_builtins.property
     def filter(self) -> _event_pb2.EventFilter:
         """Optional. Which events."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """With the first event published at or after this time."""
+        """With the first event published at or after this time. Where such events
+        may be gone, with the oldest from which on all are stored.
+        """
 
     def __init__(
         self,

@@ -119,6 +119,17 @@ class EventServiceServicer:
         no gap and no repeat. To go on after an interruption, pass the last `cursor`
         received. Responses without events keep idle connections open and move the
         cursor.
+
+        The first response comes at once, and may be empty: from then on there is a
+        cursor to go on with. Later ones come at least every 15 seconds, unless the
+        client does not read: then the flow control of HTTP/2 holds the server back,
+        and nothing is lost, as long as the events are stored. Once events after the
+        cursor may be gone, the call ends with `CURSOR_EXPIRED`.
+
+        A server that shuts down ends the call with `OVERLOADED`: call again, with the
+        cursor. It has at most 200 streams open, unless it is set otherwise, and half
+        of those for one tenant, or for "-"; beyond that a call ends with
+        `QUOTA_EXCEEDED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -68,6 +68,17 @@ class EventServiceStub:
     no gap and no repeat. To go on after an interruption, pass the last `cursor`
     received. Responses without events keep idle connections open and move the
     cursor.
+
+    The first response comes at once, and may be empty: from then on there is a
+    cursor to go on with. Later ones come at least every 15 seconds, unless the
+    client does not read: then the flow control of HTTP/2 holds the server back,
+    and nothing is lost, as long as the events are stored. Once events after the
+    cursor may be gone, the call ends with `CURSOR_EXPIRED`.
+
+    A server that shuts down ends the call with `OVERLOADED`: call again, with the
+    cursor. It has at most 200 streams open, unless it is set otherwise, and half
+    of those for one tenant, or for "-"; beyond that a call ends with
+    `QUOTA_EXCEEDED`.
     """
 
 @_typing.type_check_only
@@ -110,6 +121,17 @@ class EventServiceAsyncStub(EventServiceStub):
     no gap and no repeat. To go on after an interruption, pass the last `cursor`
     received. Responses without events keep idle connections open and move the
     cursor.
+
+    The first response comes at once, and may be empty: from then on there is a
+    cursor to go on with. Later ones come at least every 15 seconds, unless the
+    client does not read: then the flow control of HTTP/2 holds the server back,
+    and nothing is lost, as long as the events are stored. Once events after the
+    cursor may be gone, the call ends with `CURSOR_EXPIRED`.
+
+    A server that shuts down ends the call with `OVERLOADED`: call again, with the
+    cursor. It has at most 200 streams open, unless it is set otherwise, and half
+    of those for one tenant, or for "-"; beyond that a call ends with
+    `QUOTA_EXCEEDED`.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -179,6 +201,17 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         no gap and no repeat. To go on after an interruption, pass the last `cursor`
         received. Responses without events keep idle connections open and move the
         cursor.
+
+        The first response comes at once, and may be empty: from then on there is a
+        cursor to go on with. Later ones come at least every 15 seconds, unless the
+        client does not read: then the flow control of HTTP/2 holds the server back,
+        and nothing is lost, as long as the events are stored. Once events after the
+        cursor may be gone, the call ends with `CURSOR_EXPIRED`.
+
+        A server that shuts down ends the call with `OVERLOADED`: call again, with the
+        cursor. It has at most 200 streams open, unless it is set otherwise, and half
+        of those for one tenant, or for "-"; beyond that a call ends with
+        `QUOTA_EXCEEDED`.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
