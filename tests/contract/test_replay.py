@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -17,6 +18,7 @@ from signalpost.domain.replay import ReplayScope
 from signalpost.domain.subscription import State
 from signalpost.ports import Backlog, Pick
 from signalpost.store import Store, replayable
+from tests.contract.lines import is_sound, standing
 from tests.contract.material import NOW, TENANT, claim, ended, event, lane, subscription
 from tests.contract.material import prune as prune_all
 from tests.contract.repairing import (
@@ -141,6 +143,21 @@ async def test_a_stopped_subscription_is_replayed_into(store: Store) -> None:
     moved = await store.repairs.queue_page(replay, page, now=LATER)
     assert (moved.lane, moved.replay.delivery_count) == (None, 1)
     assert not await claim(store, lane_id, now=LATER)
+
+
+async def test_in_an_ordered_lane_replays_take_their_places(store: Store, path: Path) -> None:
+    lane_id = await lane_with(store, "e1", "e2", "e3", ordered=True)
+    await canceled(store)
+    await store.accept([event("e4")], now=LATER)
+    assert await replayed(store, order()) == 3
+    taken = []
+    while leases := await claim(store, lane_id, now=LATER):
+        [line] = standing(path).values()
+        assert is_sound(line)
+        [lease] = leases
+        taken.append(lease.event_id)
+        assert await store.record(ended(lease), now=LATER)
+    assert taken == ["e1", "e2", "e3", "e4"]
 
 
 async def test_a_page_is_queued_once_whatever_is_repeated(store: Store) -> None:

@@ -115,7 +115,7 @@ class ReplayStore(Protocol):
     ) -> Replay:
         """Store a replay that is still to be worked off.
 
-        The one of the same request, if its ID was given less than a day ago, is returned
+        The one of the same request, if it did not end more than a day ago, is returned
         instead. Raises NotFound; RequestIdConflict if that request was another one;
         StateInvalid while another replay of the subscription runs.
         """

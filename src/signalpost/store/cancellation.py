@@ -87,10 +87,12 @@ def find_pending(conn: Connection, query: PendingQuery, after: str | None) -> Pe
 def _behind(conn: Connection, lane_id: LaneId, after: list[Any] | None) -> Sequence[AnyRow]:
     """Return some that stand in line; before those that wait, for they may come to wait."""
     c = queue.c
-    statement = _FOUND.where(c.lane_id == lane_id, c.resource.is_not(None), c.phase == BEHIND)
+    # Not equal to: with that, a planner leaves the order of the index and sorts.
+    behind = c.phase >= BEHIND
+    statement = _FOUND.where(c.lane_id == lane_id, c.resource.is_not(None), behind)
     if after is not None:
-        statement = statement.where(tuple_(c.resource, c.event_row) > tuple_(*after))
-    ordered = statement.order_by(c.resource, c.event_row).limit(SCAN_LIMIT)
+        statement = statement.where(tuple_(c.resource, c.phase, c.event_row) > tuple_(*after))
+    ordered = statement.order_by(c.resource, c.phase, c.event_row).limit(SCAN_LIMIT)
     return conn.execute(ordered).all()
 
 
@@ -103,8 +105,8 @@ def _waiting(conn: Connection, lane_id: LaneId, after: list[Any] | None) -> Sequ
     return conn.execute(ordered).all()
 
 
-def _line_of(row: AnyRow) -> tuple[str, int]:
-    return row.resource, row.event_row
+def _line_of(row: AnyRow) -> tuple[str, int, int]:
+    return row.resource, int(Phase.BEHIND), row.event_row
 
 
 def _turn_of(row: AnyRow) -> tuple[int, int, int]:

@@ -101,7 +101,7 @@ def begin(conn: Connection, call: BeginCall) -> Replay:
     conn.execute(
         delete(replays).where(
             replays.c.end_time.is_not(None),
-            replays.c.create_time < from_time(call.now - _REQUEST_KEPT),
+            replays.c.end_time < from_time(call.now - _REQUEST_KEPT),
         )
     )
     digest = _digest(order)

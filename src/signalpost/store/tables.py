@@ -279,6 +279,7 @@ replays = Table(
     Column("end_time", Big),
     sqlite_autoincrement=True,
 )
+_index("replays_ended", replays.c.end_time, where=replays.c.end_time.is_not(None))
 _index("replays_running", replays.c.lane_id, unique=True, where=replays.c.end_time.is_(None))
 _index(
     "replays_by_request",

@@ -111,7 +111,8 @@ class DeliveryServiceServicer:
         """Attempts a delivery now, without waiting for its backoff. One that had
         ended is reopened; one whose attempt is under way stays as it is. While its
         subscription is paused or suspended it waits; if that or the event is gone,
-        the call fails with `STATE_INVALID`.
+        the call fails with `STATE_INVALID`. If attempts fail so much that only single
+        ones are made to see whether that is over, one of them is made now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,7 +54,8 @@ class DeliveryServiceStub:
     """Attempts a delivery now, without waiting for its backoff. One that had
     ended is reopened; one whose attempt is under way stays as it is. While its
     subscription is paused or suspended it waits; if that or the event is gone,
-    the call fails with `STATE_INVALID`.
+    the call fails with `STATE_INVALID`. If attempts fail so much that only single
+    ones are made to see whether that is over, one of them is made now.
     """
     ReplayDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.ReplayDeliveriesRequest, _delivery_service_pb2.ReplayDeliveriesResponse]
     """Delivers stored events to a subscription again, in the background and below
@@ -100,7 +101,8 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """Attempts a delivery now, without waiting for its backoff. One that had
     ended is reopened; one whose attempt is under way stays as it is. While its
     subscription is paused or suspended it waits; if that or the event is gone,
-    the call fails with `STATE_INVALID`.
+    the call fails with `STATE_INVALID`. If attempts fail so much that only single
+    ones are made to see whether that is over, one of them is made now.
     """
     ReplayDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ReplayDeliveriesRequest, _delivery_service_pb2.ReplayDeliveriesResponse]  # type: ignore[assignment]
     """Delivers stored events to a subscription again, in the background and below
@@ -167,7 +169,8 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Attempts a delivery now, without waiting for its backoff. One that had
         ended is reopened; one whose attempt is under way stays as it is. While its
         subscription is paused or suspended it waits; if that or the event is gone,
-        the call fails with `STATE_INVALID`.
+        the call fails with `STATE_INVALID`. If attempts fail so much that only single
+        ones are made to see whether that is over, one of them is made now.
         """
 
     @_abc_1.abstractmethod

@@ -26,8 +26,9 @@ def upgrade() -> None:
         postgresql_where=waiting,
     )
     op.create_table("replays", *_columns(), sqlite_autoincrement=True)
-    _unique("replays_running", ["lane_id"], where="end_time IS NULL")
-    _unique("replays_by_request", ["tenant_id", "request_id"], where="request_id IS NOT NULL")
+    _index("replays_ended", ["end_time"], where="end_time IS NOT NULL", unique=False)
+    _index("replays_running", ["lane_id"], where="end_time IS NULL")
+    _index("replays_by_request", ["tenant_id", "request_id"], where="request_id IS NOT NULL")
 
 
 def _columns() -> list[sa.Column[object]]:
@@ -48,13 +49,13 @@ def _columns() -> list[sa.Column[object]]:
     ]
 
 
-def _unique(name: str, columns: list[str], *, where: str) -> None:
+def _index(name: str, columns: list[str], *, where: str, unique: bool = True) -> None:
     condition = sa.text(where)
     op.create_index(
         name,
         "replays",
         columns,
-        unique=True,
+        unique=unique,
         sqlite_where=condition,
         postgresql_where=condition,
     )
