@@ -25,6 +25,8 @@ DEFAULT_LISTEN = "127.0.0.1:50051"
 DEFAULT_DATABASE = "sqlite:///signalpost.db"
 DEFAULT_HTTP = "127.0.0.1:9464"
 DEFAULT_HOST_CONCURRENCY = 256
+DEFAULT_LOG_LEVEL = "info"
+_LOG_LEVELS = ("debug", "info", "warning", "error")
 MASTER_KEY_BYTES = 32
 """Length of the master key: AES-256."""
 
@@ -62,6 +64,7 @@ class Settings:
     egress_ca: Path | None
     host_concurrency: int
     reflection: bool
+    log_level: str
     retention: Retention
     dev: bool
     master_key: bytes | None = field(repr=False)
@@ -88,6 +91,9 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
             parse=_positive,
         ),
         reflection=source.read("reflection", "REFLECTION", default=dev, parse=_boolean),
+        log_level=source.read(
+            "log-level", "LOG_LEVEL", default=DEFAULT_LOG_LEVEL, parse=_log_level
+        ),
         retention=Retention(
             delivered=source.read(
                 "retention", "RETENTION", default=DEFAULT_RETENTION, parse=_duration
@@ -143,6 +149,13 @@ def _boolean(text: str) -> bool:
         case "0" | "false" | "no" | "off":
             return False
     raise ValueError(f"{text!r} is neither true nor false")
+
+
+def _log_level(text: str) -> str:
+    level = text.strip().lower()
+    if level not in _LOG_LEVELS:
+        raise ValueError(f"{text!r} is not one of {', '.join(_LOG_LEVELS)}")
+    return level
 
 
 def _address(text: str) -> Address:

@@ -255,7 +255,7 @@ async def test_malformed_trace_of_the_call_is_ignored(service: Service, tracepar
 async def test_a_request_is_one_line_in_the_log(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "signalpost"):
+    with caplog.at_level(logging.DEBUG, "signalpost"):
         await service.publish(*[event(tenant_id="acme", traceparent=TRACE)] * 20)
     (record,) = [one for one in caplog.records if one.message == "events accepted"]
     fields = vars(record)

@@ -61,6 +61,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         "SIGNALPOST_EGRESS_ALLOW": "10.1.2.3/16",
         "SIGNALPOST_EGRESS_CA": str(tmp_path / "missing.pem"),
         "SIGNALPOST_HOST_CONCURRENCY": "0",
+        "SIGNALPOST_LOG_LEVEL": "loud",
         "SIGNALPOST_DEV": "perhaps",
         "SIGNALPOST_MASTER_KEY": base64.b64encode(b"too short").decode(),
         "SIGNALPOST_FAILPOINT": "nowhere:kill",
@@ -75,6 +76,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         "SIGNALPOST_EGRESS_ALLOW",
         "SIGNALPOST_EGRESS_CA",
         "SIGNALPOST_HOST_CONCURRENCY",
+        "SIGNALPOST_LOG_LEVEL",
         "SIGNALPOST_MASTER_KEY",
         "SIGNALPOST_FAILPOINT",
     ]

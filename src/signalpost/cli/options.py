@@ -18,6 +18,7 @@ from signalpost.settings import (
     DEFAULT_HOST_CONCURRENCY,
     DEFAULT_HTTP,
     DEFAULT_LISTEN,
+    DEFAULT_LOG_LEVEL,
     Settings,
     SettingsInvalid,
     load,
@@ -104,6 +105,15 @@ host_concurrency: Decorator = click.option(
         "Most attempts under way to one host at once, whatever their subscriptions.",
         variable="SIGNALPOST_HOST_CONCURRENCY",
         default=str(DEFAULT_HOST_CONCURRENCY),
+    ),
+)
+log_level: Decorator = click.option(
+    "--log-level",
+    metavar="LEVEL",
+    help=_help(
+        "The least that is logged: debug (also each success), info, warning or error.",
+        variable="SIGNALPOST_LOG_LEVEL",
+        default=DEFAULT_LOG_LEVEL,
     ),
 )
 reflection: Decorator = click.option(

@@ -21,6 +21,7 @@ from signalpost.telemetry import logs
 @options.retention
 @options.failed_retention
 @options.host_concurrency
+@options.log_level
 @options.reflection
 @options.dev
 def serve(**flags: object) -> None:
@@ -40,7 +41,7 @@ def serve(**flags: object) -> None:
         SIGNALPOST_LISTEN=127.0.0.1:7000 signalpost serve
     """
     settings = options.settings_from(flags)
-    logs.configure()
+    logs.configure(level=settings.log_level)
 
     def announce(running: app.Running) -> None:
         click.echo(_announcement(settings, running))

@@ -137,7 +137,11 @@ class Worker:
 
 def _log(record: AttemptRecord, *, held: bool) -> None:
     lease, result = record.lease, record.attempt.result
-    _logger.info(
+    level = logging.DEBUG if held and isinstance(record.verdict, Succeed) else logging.INFO
+    if not _logger.isEnabledFor(level):
+        return
+    _logger.log(
+        level,
         "attempt",
         extra={
             "delivery_id": delivery_id(lease.key),

@@ -157,7 +157,8 @@ class Publisher:
             with self._tracing.accepting(events) as accepting:
                 answers = await store(accepting.events, now=now)
             accepted = [one for one in answers if one is not None]
-            self._lanes.notice({lane for one in accepted for lane in one.lanes}, due=now)
+            if lanes := {lane for one in accepted for lane in one.lanes}:
+                self._lanes.notice(lanes, due=now)
             _log(accepting.events, accepted)
             self._deprecations.note({event.event_type for event in events}, now=now)
             return answers
@@ -184,9 +185,11 @@ def _published(accepted: Accepted, webhook_body: bytes = b"") -> Published:
 
 def _log(events: Sequence[Event], accepted: Sequence[Accepted]) -> None:
     """Write one line for a request; it names what all of its events share."""
+    if not _logger.isEnabledFor(logging.DEBUG):
+        return
     tenants: set[str] = {event.tenant_id for event in events}
     traces = {event.traceparent[3:35] for event in events if event.traceparent}
-    _logger.info(
+    _logger.debug(
         "events accepted",
         extra={
             "events": len(accepted),

@@ -69,11 +69,14 @@ class _Handler(logging.StreamHandler[TextIO]):
         super().flush()
 
 
-def configure(*, level: int = logging.INFO) -> None:
-    """Send the logs of this process to standard error."""
+def configure(*, level: str = "info") -> None:
+    """Send the logs of this process to standard error; `level` is the least that is written."""
     stream = io.TextIOWrapper(sys.stderr.buffer, encoding="utf-8", errors="backslashreplace")
     handler = _Handler(stream)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    least = logging.getLevelNamesMapping()[level.upper()]
+    # Others have their say only where something may be wrong, or is.
+    logging.basicConfig(level=max(least, logging.INFO), handlers=[handler], force=True)
+    logging.getLogger("signalpost").setLevel(least)
     # It tells of its own workings; `store` says what became of a database.
     logging.getLogger("alembic").setLevel(logging.WARNING)
