@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,7 +33,7 @@ from signalpost.delivery.worker import Worker
 from signalpost.domain.address import EgressPolicy
 from signalpost.domain.errors import SignalpostError
 from signalpost.domain.verdict import JITTER_MAX, JITTER_MIN
-from signalpost.health import HealthServer
+from signalpost.health import HealthServer, Page
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
@@ -51,6 +51,7 @@ from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar
 from signalpost.telemetry import export
+from signalpost.telemetry.metrics import Lookout, observe
 from signalpost.telemetry.tracing import UNTRACED, Tracing
 
 GRACE: Final = timedelta(seconds=20)
@@ -178,7 +179,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
         tracing=tracing,
     )
     server = _bind(services, settings)
-    health = _start_health(settings, store, worker)
+    pages = _begin_metrics(stack, store, services.statistics)
+    health = _start_health(settings, store, worker, pages)
     stack.push_async_callback(asyncio.to_thread, health.stop)
     grpc = Address(settings.listen.host, server.port)
     own |= _sockets(grpc) | _sockets(health.address)
@@ -204,6 +206,18 @@ def _begin_tracing(stack: AsyncExitStack) -> Tracing:
         return UNTRACED
     stack.push_async_callback(exporting.aclose)
     return Tracing(exporting.tracer)
+
+
+def _begin_metrics(
+    stack: AsyncExitStack, store: Store, statistics: Statistics
+) -> Mapping[str, Page]:
+    totals = store.counts.totals
+    collecting = export.begin_metrics(os.environ, totals.durations)
+    if collecting is None:
+        return {}
+    stack.push_async_callback(collecting.aclose)
+    observe(collecting.meter, totals, Lookout(statistics.overview))
+    return {"/metrics": Page(collecting.text, export.TEXT_TYPE)}
 
 
 async def _open_store(settings: Settings) -> Store:
@@ -307,7 +321,9 @@ def _bind(services: Services, settings: Settings) -> Server:
         raise StartFailed(f"--listen (SIGNALPOST_LISTEN): {error}") from None
 
 
-def _start_health(settings: Settings, store: Store, worker: Worker) -> HealthServer:
+def _start_health(
+    settings: Settings, store: Store, worker: Worker, pages: Mapping[str, Page]
+) -> HealthServer:
     async def ready() -> str | None:
         if not worker.is_alive:
             return "draining"
@@ -318,7 +334,7 @@ def _start_health(settings: Settings, store: Store, worker: Worker) -> HealthSer
         return None
 
     try:
-        health = HealthServer(settings.http, ready=ready)
+        health = HealthServer(settings.http, ready=ready, pages=pages)
     except OSError as error:
         problem = f"cannot listen on {settings.http}: {error.strerror}"
         raise StartFailed(f"--http (SIGNALPOST_HTTP): {problem}") from None

@@ -1,4 +1,4 @@
-"""A small HTTP server for orchestrators: `/healthz` and `/readyz`.
+"""A small HTTP server for orchestrators and Prometheus: `/healthz`, `/readyz` and `/metrics`.
 
 It runs on threads of its own, so that `/healthz` can tell a loop that hangs from one that
 works.
@@ -7,10 +7,12 @@ works.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,16 +22,31 @@ from signalpost.settings import Address
 Check = Callable[[], Awaitable[str | None]]
 """Returns what is wrong, or None."""
 
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a path answers with. `read` is called in a thread of its own."""
+
+    read: Callable[[], bytes]
+    media_type: str
+
+
 _CHECK_SECONDS = 5.0
 _REQUEST_SECONDS = 10.0
+_TEXT = "text/plain; charset=utf-8"
+
+_logger = logging.getLogger(__name__)
 
 
 class HealthServer:
-    """Answers 200 or 503, with one line that says why."""
+    """Answers checks with 200 or 503 and one line that says why, and shows `pages` by path."""
 
-    def __init__(self, address: Address, *, ready: Check) -> None:
+    def __init__(
+        self, address: Address, *, ready: Check, pages: Mapping[str, Page] | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._checks: dict[str, Check] = {"/healthz": _alive, "/readyz": ready}
+        self._pages = pages or {}
         self._server = _Server((address.host, address.port), self._answer, address.host)
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="signalpost-health", daemon=True
@@ -51,17 +68,40 @@ class HealthServer:
         self._server.server_close()
         self._thread.join()
 
-    def _answer(self, path: str) -> tuple[HTTPStatus, str]:
-        check = self._checks.get(path.partition("?")[0])
-        if check is None:
-            return HTTPStatus.NOT_FOUND, "there are /healthz and /readyz"
+    def _answer(self, target: str) -> _Answer:
+        path = target.partition("?")[0]
+        if (page := self._pages.get(path)) is not None:
+            return _shown(page)
+        if (check := self._checks.get(path)) is not None:
+            return self._checked(check)
+        paths = ", ".join([*self._checks, *self._pages])
+        return _Answer(HTTPStatus.NOT_FOUND, f"there are {paths}\n".encode())
+
+    def _checked(self, check: Check) -> _Answer:
         future = asyncio.run_coroutine_threadsafe(_run(check), self._loop)
         try:
             problem = future.result(_CHECK_SECONDS)
         except FutureTimeout:
             future.cancel()
             problem = "no answer within 5 seconds"
-        return (HTTPStatus.SERVICE_UNAVAILABLE, problem) if problem else (HTTPStatus.OK, "ok")
+        if problem:
+            return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{problem}\n".encode())
+        return _Answer(HTTPStatus.OK, b"ok\n")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: HTTPStatus
+    body: bytes
+    media_type: str = _TEXT
+
+
+def _shown(page: Page) -> _Answer:
+    try:
+        return _Answer(HTTPStatus.OK, page.read(), page.media_type)
+    except Exception:  # whatever it is, the next request must be answered
+        _logger.exception("a page could not be shown")
+        return _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"failed; see the log\n")
 
 
 async def _alive() -> str | None:
@@ -79,7 +119,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(
         self,
         address: tuple[str, int],
-        answer: Callable[[str], tuple[HTTPStatus, str]],
+        answer: Callable[[str], _Answer],
         host: str,
     ) -> None:
         self.answer = answer
@@ -93,13 +133,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        status, text = self.server.answer(self.path)
-        body = text.encode() + b"\n"
-        self.send_response(status)
-        self.send_header("content-type", "text/plain; charset=utf-8")
-        self.send_header("content-length", str(len(body)))
+        answer = self.server.answer(self.path)
+        self.send_response(answer.status)
+        self.send_header("content-type", answer.media_type)
+        self.send_header("content-length", str(len(answer.body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(answer.body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: probes come every few seconds."""

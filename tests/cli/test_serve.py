@@ -19,7 +19,7 @@ FREE = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
 def test_it_announces_itself_serves_and_ends_with_zero(tmp_path: Path, number: int) -> None:
     with running("serve", *FREE, cwd=tmp_path) as served:
         address = served.wait_for(r"gRPC +(\S+)$")[1]
-        health_url = served.wait_for(r"health +(\S+) and /readyz$")[1]
+        health_url = served.wait_for(r"health +(\S+), /readyz and /metrics$")[1]
         assert served.wait_for(r"database +(\S+)$")[1] == "sqlite:///signalpost.db"
         with grpc.insecure_channel(address) as channel:
             answer = EventServiceStub(channel).ListEvents(ListEventsRequest(), timeout=30)

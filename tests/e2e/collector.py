@@ -1,4 +1,4 @@
-"""A collector of traces: the real service of OTLP over gRPC, and one that is none."""
+"""A collector of traces and metrics: the real services of OTLP over gRPC, and one that is none."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,21 +6,29 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import grpc.aio
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+METRICS_SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
 
 
 @dataclass
 class Collector:
-    """Keeps every span that is exported to it."""
+    """Keeps every span and every metric that is exported to it."""
 
     exports: list[ExportTraceServiceRequest] = field(default_factory=list)
+    metrics: list[dict[str, Metric]] = field(default_factory=list)
+    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def __aenter__(self) -> Self:
         handler = grpc.unary_unary_rpc_method_handler(
@@ -28,9 +36,17 @@ class Collector:
             request_deserializer=ExportTraceServiceRequest.FromString,
             response_serializer=ExportTraceServiceResponse.SerializeToString,
         )
+        metrics_handler = grpc.unary_unary_rpc_method_handler(
+            self._export_metrics,
+            request_deserializer=ExportMetricsServiceRequest.FromString,
+            response_serializer=ExportMetricsServiceResponse.SerializeToString,
+        )
         self._server = grpc.aio.server()
         self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {"Export": handler}),)
+            (
+                grpc.method_handlers_generic_handler(SERVICE, {"Export": handler}),
+                grpc.method_handlers_generic_handler(METRICS_SERVICE, {"Export": metrics_handler}),
+            )
         )
         port = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
@@ -45,6 +61,29 @@ class Collector:
     ) -> ExportTraceServiceResponse:
         self.exports.append(request)
         return ExportTraceServiceResponse()
+
+    async def _export_metrics(
+        self, request: ExportMetricsServiceRequest, _: object
+    ) -> ExportMetricsServiceResponse:
+        found = {
+            metric.name: metric
+            for resource in request.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+        async with self._arrived:
+            self.metrics.append(found)
+            self._arrived.notify_all()
+        return ExportMetricsServiceResponse()
+
+    async def until(self, condition: Callable[[dict[str, Metric]], object]) -> dict[str, Metric]:
+        """Return the first metrics of which the condition holds."""
+        async with asyncio.timeout(60), self._arrived:
+            while True:
+                for found in self.metrics:
+                    if condition(found):
+                        return found
+                await self._arrived.wait()
 
     @property
     def resource(self) -> dict[str, Any]:

@@ -290,7 +290,10 @@ async def test_no_span_holds_a_secret(
 
 @pytest.mark.parametrize(
     "environment",
-    [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}],
+    [
+        {"OTEL_SDK_DISABLED": "true"},
+        {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
+    ],
     ids=["disabled", "none"],
 )
 async def test_nothing_is_connected_to_if_the_variables_say_so(
@@ -324,7 +327,9 @@ async def test_without_variables_nothing_that_exports_is_loaded(
     assert not [
         name
         for name in loaded
-        if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto"))
+        if name.startswith(
+            ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp", "opentelemetry.proto")
+        )
     ]
 
 

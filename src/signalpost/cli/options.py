@@ -55,7 +55,7 @@ http: Decorator = click.option(
     "--http",
     metavar="HOST:PORT",
     help=_help(
-        "Where /healthz and /readyz are.",
+        "Where /healthz, /readyz and /metrics are.",
         variable="SIGNALPOST_HTTP",
         default=DEFAULT_HTTP,
     ),

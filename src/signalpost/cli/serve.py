@@ -58,7 +58,7 @@ def _announcement(settings: Settings, running: app.Running) -> str:
     lines = [
         f"Signalpost {__version__}",
         f"  gRPC       {running.grpc_address}" + (" (reflection on)" * settings.reflection),
-        f"  health     http://{running.http_address}/healthz and /readyz",
+        f"  health     http://{running.http_address}/healthz, /readyz and /metrics",
         f"  database   {visible(settings.database)}",
     ]
     if settings.egress_allow:

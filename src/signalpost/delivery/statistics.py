@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 from signalpost.domain.ids import LaneId
-from signalpost.domain.statistics import Condition, Ended, Waiting, bucket_start
+from signalpost.domain.statistics import Condition, Ended, Overview, Waiting, bucket_start
 from signalpost.domain.subscription import State
 from signalpost.ports import Clock
 from signalpost.ports.statistics import StatisticsQuery, StatisticsStore, WaitingLane
+
+_ALL: Final = StatisticsQuery(tenant_id=None)
 
 
 class Throttling(Protocol):
@@ -55,13 +57,27 @@ class Statistics:
             start=start,
             end=now,
             ended=await self._store.count_ended(query, start=start, end=now),
-            waiting=await self.waiting(query),
+            waiting=await self._waiting(query, now=now),
             oldest_pending=await self._store.oldest_pending(query),
         )
 
-    async def waiting(self, query: StatisticsQuery) -> Mapping[Condition, Waiting]:
-        """Tell what waits in subscriptions of each condition."""
+    async def overview(self) -> Overview:
+        """Tell what waits, and count the subscriptions; one in which nothing waits flows."""
         now = self._clock.now()
+        waiting = await self._waiting(_ALL, now=now)
+        states = await self._store.count_subscriptions()
+        throttled = waiting[Condition.THROTTLED].subscriptions
+        subscriptions = {
+            Condition.FLOWING: max(0, states[State.ACTIVE] - throttled),
+            Condition.THROTTLED: throttled,
+            Condition.PAUSED: states[State.PAUSED],
+            Condition.SUSPENDED: states[State.SUSPENDED],
+        }
+        return Overview(time=now, waiting=waiting, subscriptions=subscriptions)
+
+    async def _waiting(
+        self, query: StatisticsQuery, *, now: datetime
+    ) -> Mapping[Condition, Waiting]:
         found = dict.fromkeys(Condition, Waiting())
         for lane in await self._store.waiting(query):
             found[self._condition(lane, now=now)] += _waiting(lane, now=now)

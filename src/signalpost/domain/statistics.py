@@ -6,7 +6,7 @@ attempt takes: a percentile read off them is less than a factor of two from the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -92,6 +92,23 @@ class Waiting:
             subscriptions=self.subscriptions + other.subscriptions,
             oldest_due=min(due, default=None),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """What waits at a time, and how many subscriptions there are, by condition."""
+
+    time: datetime
+    waiting: Mapping[Condition, Waiting]
+    subscriptions: Mapping[Condition, int]
+
+    def oldest_due_age(self) -> Mapping[Condition, float]:
+        """Return for how many seconds the first of what waits is due, 0 if none is."""
+        dues = ((condition, one.oldest_due) for condition, one in self.waiting.items())
+        return {
+            condition: 0.0 if due is None else (self.time - due).total_seconds()
+            for condition, due in dues
+        }
 
 
 def bucket_start(moment: datetime) -> datetime:

@@ -26,12 +26,16 @@ _PRUNE = one_by_one(prune_statistics)
 
 
 class Counts:
-    """Implements `StatisticsStore` with the threads of a store."""
+    """Implements `StatisticsStore` with the threads of a store.
+
+    `totals` is what was committed since the store was opened.
+    """
 
     def __init__(self, writer: Writer, readers: Readers, *, tally: Tally) -> None:
         self._writer = writer
         self._readers = readers
         self._tally = tally
+        self.totals = tally.totals
 
     async def count_ended(self, query: StatisticsQuery, *, start: datetime, end: datetime) -> Ended:
         """Count what ended. Raises NotFound."""

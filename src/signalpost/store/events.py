@@ -149,6 +149,7 @@ class _Rows:
         _INSERT_DELIVERY.many(conn, self.deliveries[half:])
         _ENQUEUE.many(conn, self.queue)
         tally = tally_of(conn)
+        tally.accepted(len(self.events))
         for _, lane_id, *_ in self.queue:
             tally.queued(lane_id)
 

@@ -11,7 +11,7 @@ takes 50 ms, a column that changes with each delivery would cost more than the r
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
@@ -24,6 +24,7 @@ from signalpost.domain.statistics import BUCKET, LATENCY_BUCKETS, TIMED, latency
 from signalpost.store.engine import upsert
 from signalpost.store.statements import Driven
 from signalpost.store.tables import delivery_statistics, queue
+from signalpost.telemetry.metrics import Connected, Totals, connected
 
 BUCKET_MICROSECONDS: Final = BUCKET // timedelta(microseconds=1)
 """Times of the database, divided by this, are the numbers of stretches."""
@@ -59,14 +60,23 @@ _ADD: Final = _adding()
 class Tally:
     """What the transaction under way counts; belongs to the thread of the writer.
 
-    `pending` is how many deliveries wait or are under way in each lane as of the last commit;
-    other threads may copy it.
+    `pending` is how many deliveries wait or are under way in each lane as of the last commit,
+    `totals` what was committed since it was made. Other threads may copy them.
     """
 
     def __init__(self, pending: Mapping[int, int]) -> None:
         self.pending = dict(pending)
+        self.totals = Totals()
+        self._accepted = 0
+        self._attempts: Counter[tuple[Outcome, Connected]] = Counter()
+        self._ended: Counter[DeliveryState] = Counter()
+        self._seconds: list[float] = []
         self._queued: defaultdict[int, int] = defaultdict(int)
         self._rows: dict[tuple[int, int], list[int]] = {}
+
+    def accepted(self, count: int) -> None:
+        """Count events that were stored."""
+        self._accepted += count
 
     def queued(self, lane_id: int, count: int = 1) -> None:
         """Count deliveries that were put into the queue."""
@@ -75,6 +85,7 @@ class Tally:
     def ended(self, lane_id: int, state: DeliveryState, *, at: int) -> None:
         """Count a delivery that was taken out of the queue for good, at this time."""
         self._queued[lane_id] -= 1
+        self._ended[state] += 1
         self._row(lane_id, at)[_ENDED[state]] += 1
 
     def attempted(self, lane_id: int, result: AttemptResult, *, at: int) -> None:
@@ -85,6 +96,12 @@ class Tally:
             row[_FAILED_ATTEMPTS] += 1
         if result.outcome in TIMED:
             row[_LATENCIES + latency_bucket(result.latency)] += 1
+
+        self._attempts[result.outcome, connected(result)] += 1
+
+    def delivered(self, duration: timedelta) -> None:
+        """Count how long after its acceptance an event was delivered."""
+        self._seconds.append(duration.total_seconds())
 
     def _row(self, lane_id: int, at: int) -> list[int]:
         key = (at // BUCKET_MICROSECONDS, lane_id)
@@ -104,11 +121,20 @@ class Tally:
                 self.pending[lane_id] = count
             else:
                 self.pending.pop(lane_id, None)
+        self.totals.accepted += self._accepted
+        self.totals.attempts.update(self._attempts)
+        self.totals.ended.update(self._ended)
+        for seconds in self._seconds:
+            self.totals.durations.add(seconds)
         self.discard()
 
     def discard(self) -> None:
         """Forget the transaction."""
+        self._accepted = 0
         self._queued.clear()
+        self._attempts.clear()
+        self._ended.clear()
+        self._seconds.clear()
         self._rows.clear()
 
     def join(self, conn: Connection) -> None:
