@@ -135,7 +135,8 @@ class Life(RuleBasedStateMachine):
             "twice at once": all(one.event_id != held.event_id for one in fresh),
             "not in line": lane is None or not lane.ordered or resource is not None,
             "out of order": resource is None or bool(is_first),
-            "beside another of its resource": resource is None
+            "beside another of its resource": lane is None
+            or not lane.ordered
             or all(about[one.event_id] != about[held.event_id] for one in fresh),
         }
         self.wrong += [f"{held.event_id}: {what}" for what, holds in checks.items() if not holds]
@@ -168,9 +169,10 @@ class Life(RuleBasedStateMachine):
         stored = self.run(self.shop.store.create(wanted))
         self.lanes[stored.lane_id] = Subscribed(stored.subscription_id, cap, ordered)
 
-    @rule(resources=strategies.lists(strategies.sampled_from("ab"), min_size=1, max_size=4))
+    @rule(resources=strategies.lists(strategies.sampled_from("ab"), min_size=1, max_size=6))
     def publish(self, resources: list[str]) -> None:
         first, self.published = self.published, self.published + len(resources)
+        self.clock.advance(seconds=1)
         now = self.clock.now()
         events = [
             event(f"e{n}", resource=resource, publish_time=now)
@@ -270,11 +272,15 @@ class Life(RuleBasedStateMachine):
         self.owed |= fresh
 
     @precondition(lambda self: self.lanes)
-    @rule(which=WHICH, resources=strategies.sampled_from([frozenset(), frozenset("a")]))
-    def cancel(self, which: int, resources: frozenset[str]) -> None:
+    @rule(
+        which=WHICH,
+        last=WHICH,
+        resources=strategies.sampled_from([frozenset(), frozenset("a")]),
+    )
+    def cancel(self, which: int, last: int, resources: frozenset[str]) -> None:
         lane_id, lane = self.chosen(which)
-        created = [row.create_time for row in self.rows if row.lane_id == lane_id]
-        end = created[which % len(created)] + 1 if created else 0
+        pending = [row for row in self.rows if row.lane_id == lane_id and row.phase is not None]
+        end = pending[last % len(pending)].create_time + 1 if pending else 0
         cancel = self.shop.repairer.cancel
         chosen = EventFilter(resource_ids=resources)
         self.run(cancel(TENANT, lane.name, chosen=chosen, end=to_time(end), validate_only=False))
