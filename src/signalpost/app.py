@@ -24,6 +24,7 @@ from signalpost.api.server import AddressUnavailable, Server, Services, build_se
 from signalpost.clock import SystemClock
 from signalpost.delivery.attempt import Attempter
 from signalpost.delivery.lanes import LaneHome
+from signalpost.delivery.limiter import Limiter
 from signalpost.delivery.probe import Prober
 from signalpost.delivery.pruner import Pruner
 from signalpost.delivery.rescuer import Rescuer
@@ -128,7 +129,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
                 for loop in (parts.rescuer.run(), parts.replayer.run(), parts.sender.run())
             ]
             await parts.server.start()
-            keeping.append(loops.create_task(parts.pruner.run()))
+            keeping += [loops.create_task(part.run()) for part in parts.upkeep]
             _logger.info("serving", extra={"grpc": parts.grpc, "http": str(parts.health.address)})
             try:
                 yield Running(parts.grpc, str(parts.health.address))
@@ -149,7 +150,7 @@ class _Parts:
     rescuer: Rescuer
     replayer: Replayer
     sender: HttpSender
-    pruner: Pruner
+    upkeep: tuple[Pruner | Limiter, ...]
 
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
@@ -184,8 +185,11 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     stack.push_async_callback(asyncio.to_thread, health.stop)
     grpc = Address(settings.listen.host, server.port)
     own |= _sockets(grpc) | _sockets(health.address)
-    pruner = Pruner(store, clock=clock, retention=settings.retention)
-    return _Parts(str(grpc), server, health, worker, rescuer, services.replayer, sender, pruner)
+    upkeep = (
+        Pruner(store.upkeep, clock=clock, retention=settings.retention),
+        Limiter(store.upkeep, lanes=lanes, clock=clock, limit=settings.lane_limit),
+    )
+    return _Parts(str(grpc), server, health, worker, rescuer, services.replayer, sender, upkeep)
 
 
 async def _drain(parts: _Parts, working: asyncio.Task[None]) -> None:

@@ -16,6 +16,7 @@ once. Actions: `kill` ends the process as a power cut would, `raise` raises `Inj
 | cancel.before_commit | deliveries are canceled, not committed |
 | replay.before_commit | deliveries of a replay are queued, not committed |
 | replay.after_commit | committed, the replay goes on |
+| backlog.before_commit | what is too much is ended, not committed |
 | prune.mid | deliveries are removed, their events are not |
 | prune.after_commit | deliveries and events are removed |
 | handler | a gRPC handler is about to run |
@@ -40,6 +41,7 @@ POINTS: Final = frozenset(
         "cancel.before_commit",
         "replay.before_commit",
         "replay.after_commit",
+        "backlog.before_commit",
         "prune.mid",
         "prune.after_commit",
         "handler",

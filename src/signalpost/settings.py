@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from signalpost import failpoints
+from signalpost.domain.lane import DEFAULT_LANE_LIMIT
 from signalpost.domain.retention import DEFAULT_FAILED_RETENTION, DEFAULT_RETENTION, Retention
 from signalpost.domain.subscription import IpNetwork
 
@@ -66,6 +67,7 @@ class Settings:
     reflection: bool
     log_level: str
     retention: Retention
+    lane_limit: int
     dev: bool
     master_key: bytes | None = field(repr=False)
     failpoint: str | None = None
@@ -104,6 +106,9 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
                 default=DEFAULT_FAILED_RETENTION,
                 parse=_duration,
             ),
+        ),
+        lane_limit=source.read(
+            "lane-limit", "LANE_LIMIT", default=DEFAULT_LANE_LIMIT, parse=_positive
         ),
         dev=dev,
         master_key=source.read(None, "MASTER_KEY", default=None, parse=_master_key),

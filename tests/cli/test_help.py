@@ -13,6 +13,7 @@ VARIABLES = {
     "--egress-ca": "SIGNALPOST_EGRESS_CA",
     "--retention": "SIGNALPOST_RETENTION",
     "--failed-retention": "SIGNALPOST_FAILED_RETENTION",
+    "--lane-limit": "SIGNALPOST_LANE_LIMIT",
     "--reflection": "SIGNALPOST_REFLECTION",
     "--dev": "SIGNALPOST_DEV",
 }

@@ -78,9 +78,9 @@ async def prune(store: Store, *, now: datetime, keep: Retention = RETENTION) -> 
     for kind in Prunable:
         after, more = 0, True
         while more:
-            found = await store.find_expired(kind, after=after, retention=keep, now=now)
+            found = await store.upkeep.find_expired(kind, after=after, retention=keep, now=now)
             after, more = found.reached, found.more
-            pruned += await store.prune(kind, found.rows, retention=keep, now=now)
+            pruned += await store.upkeep.prune(kind, found.rows, retention=keep, now=now)
     return pruned
 
 

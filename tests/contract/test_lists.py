@@ -13,7 +13,7 @@ from sqlalchemy import event as sqlalchemy_event
 
 from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.filter import EventFilter
-from signalpost.domain.ids import EventId, SubscriptionId
+from signalpost.domain.ids import EventId, LaneId, SubscriptionId
 from signalpost.domain.retention import Retention
 from signalpost.domain.subscription import State
 from signalpost.ports import (
@@ -126,12 +126,20 @@ async def test_every_list_follows_an_index_and_sorts_nothing(filled: Store) -> N
 async def test_the_search_for_what_is_over_follows_the_order_of_rows(filled: Store) -> None:
     statements = Statements(filled)
     for kind in Prunable:
-        await filled.find_expired(kind, after=1, retention=Retention(), now=NOW)
+        await filled.upkeep.find_expired(kind, after=1, retention=Retention(), now=NOW)
         plans = await statements.plans()
         assert any("PRIMARY KEY (rowid>? AND rowid<?)" in detail for detail in plans), plans
         for detail in plans:
             assert "TEMP B-TREE" not in detail, plans
             assert not SCAN_OF_A_TABLE.fullmatch(detail), plans
+
+
+async def test_lanes_are_emptied_in_the_order_of_rows(filled: Store) -> None:
+    statements = Statements(filled)
+    await filled.upkeep.find_surplus(after=1, over={LaneId(1): 5}, stopped_before=NOW)
+    plans = await statements.plans()
+    assert plans[0] == "SEARCH queue USING INTEGER PRIMARY KEY (rowid>?)"
+    assert "TEMP B-TREE" not in "".join(plans)
 
 
 async def test_search_for_what_is_not_there_looks_at_a_bounded_part(

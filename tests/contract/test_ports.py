@@ -10,6 +10,7 @@ from signalpost.ports import (
     StoreHealth,
     SubscriptionStore,
 )
+from signalpost.ports.backlog import BacklogStore
 from signalpost.ports.retention import RetentionStore
 from signalpost.store import Store
 
@@ -20,7 +21,9 @@ async def test_one_store_serves_every_port(store: Store) -> None:
     subscriptions: SubscriptionStore = store
     queue: DeliveryQueue = store
     reader: DeliveryReader = store
-    retention: RetentionStore = store
+    retention: RetentionStore = store.upkeep
+    backlog: BacklogStore = store.upkeep
     health: StoreHealth = store
-    assert len({events, event_types, subscriptions, queue, reader, retention, health}) == 1
+    assert len({events, event_types, subscriptions, queue, reader, health}) == 1
+    assert len({retention, backlog}) == 1
     await health.check_writable()

@@ -150,10 +150,14 @@ async def test_an_event_outlives_failures_that_are_kept_for_less(store: Store) -
 
 async def test_what_was_reopened_since_it_was_found_is_kept(store: Store) -> None:
     await _delivered(store, "e1", "e2")
-    found = await store.find_expired(Prunable.DELIVERIES, after=0, retention=RETENTION, now=WEEK)
+    found = await store.upkeep.find_expired(
+        Prunable.DELIVERIES, after=0, retention=RETENTION, now=WEEK
+    )
     assert len(found.rows) == 2
     await store.repairs.retry(DeliveryKey(min(found.rows)), now=WEEK)
-    pruned = await store.prune(Prunable.DELIVERIES, found.rows, retention=RETENTION, now=WEEK)
+    pruned = await store.upkeep.prune(
+        Prunable.DELIVERIES, found.rows, retention=RETENTION, now=WEEK
+    )
     assert pruned == 1
     assert await deliveries_left(store) == [("e1", "sub", "PENDING")]
     assert await events_left(store) == {"e1"}
@@ -170,7 +174,7 @@ async def test_a_stretch_is_bounded_in_what_it_looks_at_and_removes(
     assert len(await claim(store, lane_id)) == 12
     sizes, after, more = [], 0, True
     while more:
-        found = await store.find_expired(
+        found = await store.upkeep.find_expired(
             Prunable.DELIVERIES, after=after, retention=RETENTION, now=WEEK
         )
         assert found.reached > after

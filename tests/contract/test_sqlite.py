@@ -230,8 +230,10 @@ async def test_hot_statements_read_no_more_than_they_return(store: Store) -> Non
     await store.recover(now=NOW)
     await store.rescue(now=NOW, limit=9)
     await store.cancel_waiting(lane_id, limit=9, now=NOW)
+    later = NOW + timedelta(days=99)
     for kind in Prunable:
-        await store.prune(kind, [lease.key], retention=Retention(), now=NOW + timedelta(days=99))
+        await store.upkeep.prune(kind, [lease.key], retention=Retention(), now=later)
+    await store.upkeep.give_up([lease.key], now=NOW)
     plans = await plan(store, [text for text in seen if not text.startswith(("BEGIN", "INSERT"))])
     assert "queue_wait (lane_id=? AND band=? AND due<?)" in plans
     assert "queue_lease" in plans

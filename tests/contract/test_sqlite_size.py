@@ -31,11 +31,11 @@ async def test_free_pages_are_given_back_when_nothing_else_is_to_be_done(
     full, _ = await pages(store)
     after, more = 0, True
     while more:
-        found = await store.find_expired(
+        found = await store.upkeep.find_expired(
             Prunable.EVENTS, after=after, retention=Retention(), now=LATER
         )
         after, more = found.reached, found.more
-        await store.prune(Prunable.EVENTS, found.rows, retention=Retention(), now=LATER)
+        await store.upkeep.prune(Prunable.EVENTS, found.rows, retention=Retention(), now=LATER)
     await until(lambda: free_pages(path) == 20)
     count, free = await pages(store)
     assert (count < full / 4, free) == (True, 20)

@@ -18,7 +18,7 @@ RETENTION = Retention(delivered=timedelta(days=7), failed=timedelta(days=30))
 @pytest.fixture
 def pruner(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Pruner:
     monkeypatch.setattr(retention, "MOST_LOOKED_AT", 10)
-    return Pruner(engine.store, clock=engine.clock, retention=RETENTION)
+    return Pruner(engine.store.upkeep, clock=engine.clock, retention=RETENTION)
 
 
 async def round_of(pruner: Pruner) -> int:
@@ -90,7 +90,7 @@ async def test_dead_letters_stay_until_their_own_retention(engine: Engine, prune
     await round_of(pruner)
     assert len(await engine.deliveries()) == 1
     engine.clock.advance(days=11)
-    fresh = Pruner(engine.store, clock=engine.clock, retention=RETENTION)
+    fresh = Pruner(engine.store.upkeep, clock=engine.clock, retention=RETENTION)
     await round_of(fresh)
     assert not await engine.deliveries()
     assert not await events_left(engine)

@@ -107,7 +107,7 @@ class Workshop:
         repairs = self.store.repairs
         self.repairer = Repairer(repairs, deliveries=self.store, lanes=lanes, clock=self.clock)
         self.replayer = Replayer(repairs, lanes=lanes, clock=self.clock)
-        self.pruner = Pruner(self.store, clock=self.clock, retention=RETENTION)
+        self.pruner = Pruner(self.store.upkeep, clock=self.clock, retention=RETENTION)
 
     async def begin(self) -> int:
         """Start what may go now; return how many requests that made."""

@@ -40,14 +40,7 @@ class Service:
     _logged: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def start(self, *, failpoint: str = "") -> Self:
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "signalpost", "serve", *self.options),
-            *("--database", f"sqlite:///{self.folder / 'signalpost.db'}"),
-            *("--listen", self.listen, "--http", "127.0.0.1:0", "--egress-ca", str(self.ca)),
-            env=_untraced() | self.environment | {"SIGNALPOST_FAILPOINT": failpoint},
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        await self._spawn(failpoint)
         async with asyncio.timeout(START_SECONDS):
             serving = await self._until_serving()
         self.address, self.http = serving["grpc"], serving["http"]
@@ -57,6 +50,24 @@ class Service:
         self.subscriptions = SubscriptionServiceStub(self.channel)
         self.deliveries = DeliveryServiceStub(self.channel)
         return self
+
+    async def die_at(self, failpoint: str) -> int:
+        """Start it; wait until it kills itself at a failpoint, and return its exit code."""
+        await self._spawn(f"{failpoint}:kill")
+        assert self.process is not None
+        async with asyncio.timeout(START_SECONDS):
+            await self._read_on()
+        return await self.process.wait()
+
+    async def _spawn(self, failpoint: str) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "signalpost", "serve", *self.options),
+            *("--database", f"sqlite:///{self.folder / 'signalpost.db'}"),
+            *("--listen", self.listen, "--http", "127.0.0.1:0", "--egress-ca", str(self.ca)),
+            env=_untraced() | self.environment | {"SIGNALPOST_FAILPOINT": failpoint},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
 
     async def kill(self) -> None:
         """End it as a power cut of the process would."""

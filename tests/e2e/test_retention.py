@@ -76,8 +76,7 @@ async def test_killed_in_pruning_nothing_is_left_half(
 ) -> None:
     await _delivered(service, receiver, 30)
     service.options = SHORT
-    await service.start(failpoint=f"{point}:kill")
-    assert await service.ended() == -signal.SIGKILL
+    assert await service.die_at(point) == -signal.SIGKILL
     left = 30 if point == "prune.mid" else 0
     assert _counts(service.folder) == [left, left, left, 0]
     assert _read(service.folder, "SELECT integrity_check = 'ok' FROM pragma_integrity_check()")

@@ -41,6 +41,14 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         load({"retention": text}, {})
 
 
+def test_the_limit_of_lanes_is_a_whole_number_from_one_up() -> None:
+    assert load({}, {}).lane_limit == 1_000_000
+    assert load({"lane_limit": "5"}, {}).lane_limit == 5
+    for text in ("0", "-1", "1.5", "many", "1e6", "٣"):
+        with pytest.raises(SettingsInvalid, match="--lane-limit"):
+            load({"lane_limit": text}, {})
+
+
 def test_reflection_follows_dev_unless_it_is_set() -> None:
     assert load({"dev": True}, {}).reflection
     assert not load({"dev": True, "reflection": False}, {}).reflection

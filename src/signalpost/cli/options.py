@@ -116,6 +116,15 @@ log_level: Decorator = click.option(
         default=DEFAULT_LOG_LEVEL,
     ),
 )
+lane_limit: Decorator = click.option(
+    "--lane-limit",
+    metavar="NUMBER",
+    help=_help(
+        "Most deliveries that wait for one subscription; the oldest above it are given up.",
+        variable="SIGNALPOST_LANE_LIMIT",
+        default="1000000",
+    ),
+)
 reflection: Decorator = click.option(
     "--reflection/--no-reflection",
     default=None,

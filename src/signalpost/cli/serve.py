@@ -22,6 +22,7 @@ from signalpost.telemetry import logs
 @options.failed_retention
 @options.host_concurrency
 @options.log_level
+@options.lane_limit
 @options.reflection
 @options.dev
 def serve(**flags: object) -> None:

@@ -18,6 +18,12 @@ _BURSTS_A_SECOND = 50
 REPLAY_TURN: Final = 5
 """While live deliveries wait, every so manieth that a lane starts may be a replay."""
 
+DEFAULT_LANE_LIMIT: Final = 1_000_000
+"""Most deliveries that may wait in a lane."""
+
+LONGEST_STOP: Final = timedelta(days=30)
+"""What waits for longer than this in a lane that stands still for longer is given up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lane:

@@ -13,7 +13,6 @@ from signalpost.domain.event import Event
 from signalpost.domain.event_type import EventType
 from signalpost.domain.ids import DeliveryKey, EventId, LaneId, SubscriptionId, TenantId
 from signalpost.domain.lane import Lane
-from signalpost.domain.retention import Retention
 from signalpost.domain.subscription import Subscription
 from signalpost.ports import (
     Accepted,
@@ -28,7 +27,6 @@ from signalpost.ports import (
     Recorded,
     SubscriptionQuery,
 )
-from signalpost.ports.retention import Expired, Prunable
 from signalpost.store.arranging import ArrangeCall, arrange, unarranged_lanes
 from signalpost.store.counts import Counts
 from signalpost.store.deliveries import get_delivery, list_deliveries
@@ -60,9 +58,9 @@ from signalpost.store.queue import (
 from signalpost.store.readers import Readers
 from signalpost.store.repairs import Repairs
 from signalpost.store.reserve import Reserve
-from signalpost.store.retention import PruneCall, find_expired, prune
 from signalpost.store.sealing import derive
 from signalpost.store.subscriptions import DeleteCall, Directory, Registrar, ReplaceCall
+from signalpost.store.upkeep import Upkeep
 from signalpost.store.watching import Watching
 from signalpost.store.writer import Verb, Writer, one_by_one
 
@@ -81,7 +79,6 @@ _RECOVER = one_by_one(recover)
 _RESCUE = one_by_one(rescue)
 _ARRANGE = one_by_one(arrange)
 _CANCEL_WAITING = one_by_one(cancel_waiting)
-_PRUNE = one_by_one(prune, after_commit="prune.after_commit")
 _TOUCH = one_by_one(touch, can_wait=True)
 _CREATE_TYPE = one_by_one(create_event_type, can_wait=True)
 _REPLACE_TYPE = one_by_one(replace_event_type, can_wait=True)
@@ -91,9 +88,9 @@ _DELETE_TYPE = one_by_one(delete_event_type)
 class Store:
     """Implements the store's ports on one database; owns its connections and threads.
 
-    `counts`, `repairs` and `watching` are its ports for those. `page_token_key` are 32 bytes that
-    stay the same as long as the master key does. `made_key_file` is the file of a master key that
-    was made just now, None if it was not.
+    `counts`, `repairs`, `upkeep` and `watching` are its ports for those. `page_token_key` are 32
+    bytes that stay the same as long as the master key does. `made_key_file` is the file of a
+    master key that was made just now, None if it was not.
     """
 
     def __init__(self, opened: Opened) -> None:
@@ -124,6 +121,7 @@ class Store:
         self._for_watchers = Readers(opened.path, threads=_WATCHERS_THREADS)
         self.watching = Watching(self._writer, self._for_watchers, news)
         self.repairs = Repairs(self._writer, self._for_callers, numbers=opened.numbers)
+        self.upkeep = Upkeep(self._writer, self._for_callers, tally=opened.tally)
         self.page_token_key = derive(opened.master_key.value, "signalpost page tokens")
         self.made_key_file = opened.master_key.path if opened.master_key.made else None
 
@@ -282,21 +280,6 @@ class Store:
     async def subscription_of(self, lane_id: LaneId) -> Subscription:
         """Return the subscription of a lane. Raises NotFound, SecretUnreadable."""
         return await self._for_delivery.run(self._directory.of_lane, lane_id)
-
-    async def find_expired(
-        self, kind: Prunable, *, after: int, retention: Retention, now: datetime
-    ) -> Expired:
-        """Find what is kept no longer."""
-        return await self._for_callers.run(
-            find_expired, kind, after=after, retention=retention, now=now
-        )
-
-    async def prune(
-        self, kind: Prunable, rows: Sequence[int], *, retention: Retention, now: datetime
-    ) -> int:
-        """Remove what is kept no longer; return how many of these rows that were."""
-        call = PruneCall(kind=kind, rows=rows, retention=retention, now=now)
-        return await self._writer.submit(_PRUNE, call, content_bytes=len(rows) * _ROW_BYTES)
 
     async def get_delivery(self, key: DeliveryKey) -> Delivery:
         """Return a delivery with its last 100 attempts. Raises NotFound."""
