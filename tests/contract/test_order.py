@@ -18,7 +18,7 @@ from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, RetryAt, Verdict
 from signalpost.ports import DeliveryQuery, PageRequest, Recorded
 from signalpost.store import Store
-from tests.contract.lines import reopen, standing
+from tests.contract.lines import standing
 from tests.contract.material import LEASE, NOW, TENANT, claim, ended, event, subscription
 
 LATER = NOW + timedelta(minutes=5)
@@ -233,7 +233,7 @@ async def test_a_reopened_one_goes_before_all_that_were_accepted_later(store: St
     lane_id = await lane_with(store, "a1", "a2", "a3")
     [first] = await claim(store, lane_id)
     await end(store, first, GiveUp(FailureReason.EXHAUSTED))
-    await reopen(store, first.key)
+    await store.repairs.retry(first.key, now=NOW)
     assert names(await claim(store, lane_id)) == ["a1"]
 
 
@@ -242,7 +242,7 @@ async def test_a_reopened_one_waits_for_the_one_that_is_under_way(store: Store) 
     [first] = await claim(store, lane_id)
     await end(store, first, GiveUp(FailureReason.EXHAUSTED))
     [second] = await claim(store, lane_id)
-    await reopen(store, first.key)
+    await store.repairs.retry(first.key, now=NOW)
     assert not await claim(store, lane_id)
     await end(store, second)
     assert names(await claim(store, lane_id)) == ["a1"]
@@ -255,7 +255,7 @@ async def test_a_reopened_one_goes_before_a_younger_one_that_is_to_be_retried(
     [first] = await claim(store, lane_id)
     await end(store, first, GiveUp(FailureReason.EXHAUSTED))
     [second] = await claim(store, lane_id)
-    await reopen(store, first.key)
+    await store.repairs.retry(first.key, now=NOW)
     assert await end(store, second, RetryAt(LATER)) == Recorded(NOW)
     [again] = await claim(store, lane_id)
     assert again.key == first.key
@@ -269,5 +269,5 @@ async def test_a_reopened_one_of_a_lane_without_order_just_waits(store: Store) -
     await accept(store, "a1", "a2")
     first, _ = await claim(store, lane_id)
     await end(store, first)
-    await reopen(store, first.key)
+    await store.repairs.retry(first.key, now=NOW)
     assert names(await claim(store, lane_id)) == ["a1"]

@@ -21,7 +21,7 @@ from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.ports import DeliveryQuery, PageRequest
 from signalpost.store import Store, subscriptions
-from tests.contract.lines import is_sound, reopen, standing
+from tests.contract.lines import is_sound, standing
 from tests.contract.material import LEASE, NOW, TENANT, claim, ended, event, subscription
 from tests.contract.sqlite_file import KEY, url_of
 
@@ -150,7 +150,7 @@ class OrderedLane(RuleBasedStateMachine):
         over = self.deliveries(DeliveryState.SUCCEEDED, DeliveryState.FAILED)
         if over:
             chosen = data.draw(strategies.sampled_from(over))
-            self.run(reopen(self.store, chosen.key, now=self.now))
+            self.run(self.store.repairs.retry(chosen.key, now=self.now))
 
     @invariant()
     def every_line_is_sound(self) -> None:

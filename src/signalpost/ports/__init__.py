@@ -255,7 +255,8 @@ class DeliveryQueue(Protocol):
     """Hands out deliveries under leases and takes back what became of them.
 
     Invariants: a delivery is pending exactly while it is in the queue; at most one unexpired
-    lease is out for it; tokens only rise. In an ordered lane at most one lease is out for each
+    lease is out for it; tokens only rise, by two at most for each attempt, and whoever takes a
+    lease back counts an attempt. In an ordered lane at most one lease is out for each
     resource, and of those that wait only the first by order of acceptance can be claimed.
     """
 
