@@ -29,6 +29,7 @@ from signalpost.delivery.probe import Prober
 from signalpost.delivery.pruner import Pruner
 from signalpost.delivery.rescuer import Rescuer
 from signalpost.delivery.statistics import Statistics
+from signalpost.delivery.suspender import Suspender
 from signalpost.delivery.targets import Targets
 from signalpost.delivery.worker import Worker
 from signalpost.domain.address import EgressPolicy
@@ -165,7 +166,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     stack.push_async_callback(sender.aclose)
     lanes = LaneHome(host_limit=settings.host_concurrency)
     attempter = _attempter(store, sender, clock=clock, tracing=tracing)
-    worker = Worker(queue=store, lanes=lanes, attempter=attempter, clock=clock)
+    suspender = Suspender(store.suspensions, lanes=lanes, clock=clock, new_id=_new_id)
+    worker = Worker(queue=store, lanes=lanes, attempter=attempter, suspender=suspender, clock=clock)
     rescuer = Rescuer(queue=store, subscriptions=store, lanes=lanes, clock=clock)
     await rescuer.start()
     prober = Prober(sender, clock=clock, user_agent=USER_AGENT, tracing=tracing)

@@ -12,6 +12,7 @@ once. Actions: `kill` ends the process as a power cut would, `raise` raises `Inj
 | http.mid_body | half of the body of a request is sent |
 | outcome.before_commit | an attempt's outcome is written, not committed |
 | outcome.after_commit | committed, not yet acted upon |
+| suspend.before_commit | a subscription is suspended and the event told, not committed |
 | retry.before_commit | a delivery is due again, not committed |
 | cancel.before_commit | deliveries are canceled, not committed |
 | replay.before_commit | deliveries of a replay are queued, not committed |
@@ -37,6 +38,7 @@ POINTS: Final = frozenset(
         "http.mid_body",
         "outcome.before_commit",
         "outcome.after_commit",
+        "suspend.before_commit",
         "retry.before_commit",
         "cancel.before_commit",
         "replay.before_commit",

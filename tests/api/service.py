@@ -88,6 +88,9 @@ class LaneRecorder:
     def hasten(self, lane: Lane, *, due: datetime) -> None:
         self.notice([lane], due=due)
 
+    def resume(self, lane: Lane, *, due: datetime) -> None:
+        self.notice([lane], due=due)
+
     def forget(self, lane_id: LaneId) -> None:
         self.forgotten.append(lane_id)
 

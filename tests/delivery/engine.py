@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import uuid_utils
+
 from signalpost.delivery.attempt import Attempter
 from signalpost.delivery.lanes import LaneHome
 from signalpost.delivery.rescuer import Rescuer
+from signalpost.delivery.suspender import Suspender
 from signalpost.delivery.targets import Targets
 from signalpost.delivery.worker import Worker
 from signalpost.domain.delivery import Delivery
@@ -75,6 +78,12 @@ class Engine:
             queue=self.store,
             lanes=self.lanes,
             attempter=self.attempter,
+            suspender=Suspender(
+                self.store.suspensions,
+                lanes=self.lanes,
+                clock=self.clock,
+                new_id=lambda: str(uuid_utils.uuid7()),
+            ),
             clock=self.clock,
             slots=self.slots,
         )

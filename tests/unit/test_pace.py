@@ -224,3 +224,5 @@ def test_what_lasts_is_what_has_consequences_after_a_restart() -> None:
         ceiling=Ceiling(limit=20, time=NOW + timedelta(seconds=1))
     )
     assert RESUMING.lasting == HEALTHY
+    hour = NOW + timedelta(hours=1)
+    assert after(HEALTHY, seen(BROKEN), seen(BROKEN, at=hour)).lasting.failing is not None

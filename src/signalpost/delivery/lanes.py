@@ -31,6 +31,7 @@ from signalpost.domain.lane import (
 )
 from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.pace import HEALTHY, RESUMING, Observation, Pace, hastened, observe
+from signalpost.domain.suspension import Suspension, judge
 from signalpost.ports import Pick
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
@@ -63,6 +64,20 @@ class _LaneState(LaneFacts):
     def is_idle(self) -> bool:
         busy = self.due or self.in_flight or self.held or self.ready or self.parked
         return not busy and (self.pace is HEALTHY or not self.pace.is_telling)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What follows from an attempt for its lane.
+
+    `pace` is set if a restart should know of it, `suspension` if that was one too many.
+    """
+
+    pace: Pace | None = None
+    suspension: Suspension | None = None
+
+
+_NO_LESSON: Final = Lesson()
 
 
 class LaneHome:
@@ -178,15 +193,12 @@ class LaneHome:
 
     def learn(
         self, lane_id: LaneId, result: AttemptResult, *, start: datetime, width: int, now: datetime
-    ) -> Pace | None:
-        """Learn from an attempt whose slot is not free yet, and beside which `width` began.
-
-        Returns the new pace if a restart should know of it.
-        """
+    ) -> Lesson:
+        """Learn from an attempt whose slot is not free yet, and beside which `width` began."""
         state = self._lanes[lane_id]
         before = state.pace
         if state.forgotten or (before is HEALTHY and result.outcome is Outcome.SUCCEEDED):
-            return None
+            return _NO_LESSON
         seen = Observation(
             result=result,
             start=start,
@@ -195,8 +207,11 @@ class LaneHome:
             cap=state.lane.max_in_flight,
             lane=lane_id,
         )
-        state.pace = observe(before, seen)
-        return state.pace if state.pace.lasting != before.lasting else None
+        state.pace = after = observe(before, seen)
+        return Lesson(
+            pace=after if after.lasting != before.lasting else None,
+            suspension=judge(before, after, result, now=now),
+        )
 
     def ended(self, lane_id: LaneId, *, retry_at: datetime | None) -> None:
         """Free the slot of an attempt whose record is committed."""

@@ -11,14 +11,15 @@ from datetime import timedelta
 from typing import Final
 
 from signalpost.delivery.attempt import Attempter
-from signalpost.delivery.lanes import LaneHome
+from signalpost.delivery.lanes import LaneHome, Lesson
 from signalpost.delivery.patience import patiently
+from signalpost.delivery.suspender import Suspender
 from signalpost.domain.delivery import Lease
 from signalpost.domain.ids import delivery_id
 from signalpost.domain.outcome import RESPONSE_READ_LIMIT
 from signalpost.domain.subscription import MAX_TIMEOUT
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed
-from signalpost.ports import AttemptRecord, Clock, DeliveryQueue, Pick
+from signalpost.ports import AttemptRecord, Clock, DeliveryQueue, Pick, Recorded
 
 SLOTS: Final = 512
 """Most attempts under way at once."""
@@ -41,12 +42,14 @@ class Worker:
         queue: DeliveryQueue,
         lanes: LaneHome,
         attempter: Attempter,
+        suspender: Suspender,
         clock: Clock,
         slots: int = SLOTS,
     ) -> None:
         self._queue = queue
         self._lanes = lanes
         self._attempter = attempter
+        self._suspender = suspender
         self._clock = clock
         self._slots = slots
         self._under_way: set[asyncio.Task[None]] = set()
@@ -110,23 +113,27 @@ class Worker:
     async def _deliver(self, lease: Lease, *, width: int) -> None:
         retry_at = None
         try:
-            record = self._learned(await self._attempter.attempt(lease), width=width)
-            recorded = await patiently(lambda: self._queue.record(record, now=self._clock.now()))
+            record = await self._attempter.attempt(lease)
+            lesson = self._lanes.learn(
+                lease.lane_id,
+                record.attempt.result,
+                start=record.attempt.start_time,
+                width=width,
+                now=self._clock.now(),
+            )
+            recorded = await self._record(record, lesson)
             _log(record, held=recorded is not None)
             if recorded is not None:
                 retry_at = recorded.next_due
         finally:
             self._lanes.ended(lease.lane_id, retry_at=retry_at)
 
-    def _learned(self, record: AttemptRecord, *, width: int) -> AttemptRecord:
-        pace = self._lanes.learn(
-            record.lease.lane_id,
-            record.attempt.result,
-            start=record.attempt.start_time,
-            width=width,
-            now=self._clock.now(),
-        )
-        return record if pace is None else replace(record, pace=pace)
+    async def _record(self, record: AttemptRecord, lesson: Lesson) -> Recorded | None:
+        if lesson.pace is not None:
+            record = replace(record, pace=lesson.pace)
+        if lesson.suspension is not None:
+            return await self._suspender.record(record, lesson.suspension)
+        return await patiently(lambda: self._queue.record(record, now=self._clock.now()))
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

@@ -32,6 +32,9 @@ RAMP_START: Final = 4
 RAISE_AFTER: Final = timedelta(minutes=1)
 """Shortest time between two rises of the ceiling."""
 
+LASTING_AFTER: Final = timedelta(hours=1)
+"""How long there has been no success when a restart should know of failures."""
+
 TOO_MUCH: Final = frozenset({429, 502, 503, 504})
 """Answers of an endpoint that is asked more than it can take."""
 
@@ -48,6 +51,11 @@ class Failing:
     last: datetime
     forbidden: int = 0
     forbidden_since: datetime | None = None
+
+    @property
+    def is_recent(self) -> bool:
+        """Tell whether they all came within a short time."""
+        return self.last - self.since < LASTING_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +113,14 @@ class Pace:
     def lasting(self) -> Pace:
         """What a restart should know of it.
 
-        Failures only while the circuit is open, for then they are few, and before it they
-        have no consequence.
+        Failures only once they are few, because the circuit is open or as they went on for
+        long: of an endpoint that often fails and succeeds there is nothing to store.
         """
         if self is HEALTHY:
             return self
-        failing = self.failing if self.circuit is not None else None
+        failing = self.failing
+        if failing is not None and self.circuit is None and failing.is_recent:
+            failing = None
         ceiling = self.ceiling and Ceiling(limit=self.ceiling.limit, time=self.ceiling.time)
         return Pace(
             failing=failing,

@@ -23,6 +23,10 @@ class LaneNotices(Protocol):
         """Say that somebody wants an attempt on a lane at `due`, although its endpoint fails."""
         ...
 
+    def resume(self, lane: Lane, *, due: datetime) -> None:
+        """Say that a lane that was stopped may go on, slowly at first."""
+        ...
+
     def forget(self, lane_id: LaneId) -> None:
         """Say that nothing more may go on this lane until there is a notice of it again."""
         ...

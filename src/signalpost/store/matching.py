@@ -9,9 +9,10 @@ from sqlalchemy import Connection, bindparam, select
 
 from signalpost.domain.event import Event
 from signalpost.domain.filter import EventFilter
-from signalpost.domain.ids import TenantId
+from signalpost.domain.ids import SubscriptionId, TenantId
 from signalpost.domain.lane import Lane
 from signalpost.domain.subscription import State
+from signalpost.domain.suspension import EVENT_TYPE
 from signalpost.store.documents import read_filter
 from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import Ordering
@@ -23,6 +24,7 @@ _MOST_TENANTS = 10_000
 _OF_TENANT = Driven(
     select(
         *LANE_COLUMNS,
+        subscriptions.c.subscription_id,
         subscriptions.c.state,
         subscriptions.c.filter,
         subscriptions.c.ordering,
@@ -39,6 +41,7 @@ class Recipient:
     """A subscription as far as accepting events needs it."""
 
     lane: Lane
+    subscription_id: SubscriptionId
     filter: EventFilter
     active: bool
     ordered: bool
@@ -55,11 +58,16 @@ class Matching:
         self._of_tenant: dict[TenantId, tuple[Recipient, ...]] = {}
 
     def recipients(self, conn: Connection, event: Event) -> list[Recipient]:
-        """Return those whose filter chooses the event, paused and suspended ones included."""
+        """Return those whose filter chooses the event, paused and suspended ones included.
+
+        That a subscription is suspended is not told to itself.
+        """
+        itself = event.resource.id if event.event_type == EVENT_TYPE else None
         return [
             recipient
             for recipient in self._all(conn, event.tenant_id)
             if recipient.filter.matches(event.event_type, event.resource)
+            and recipient.subscription_id != itself
         ]
 
     def forget(self, tenant_id: TenantId) -> None:
@@ -83,6 +91,7 @@ def _load(conn: Connection, tenant_id: TenantId) -> tuple[Recipient, ...]:
     return tuple(
         Recipient(
             lane=lane(row),
+            subscription_id=SubscriptionId(row.subscription_id),
             filter=read_filter(row.filter),
             active=row.state == State.ACTIVE,
             ordered=Ordering(row.ordering).is_ordered,

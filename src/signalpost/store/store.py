@@ -60,6 +60,7 @@ from signalpost.store.repairs import Repairs
 from signalpost.store.reserve import Reserve
 from signalpost.store.sealing import derive
 from signalpost.store.subscriptions import DeleteCall, Directory, Registrar, ReplaceCall
+from signalpost.store.suspensions import Suspensions
 from signalpost.store.upkeep import Upkeep
 from signalpost.store.watching import Watching
 from signalpost.store.writer import Verb, Writer, one_by_one
@@ -88,9 +89,9 @@ _DELETE_TYPE = one_by_one(delete_event_type)
 class Store:
     """Implements the store's ports on one database; owns its connections and threads.
 
-    `counts`, `repairs`, `upkeep` and `watching` are its ports for those. `page_token_key` are 32
-    bytes that stay the same as long as the master key does. `made_key_file` is the file of a
-    master key that was made just now, None if it was not.
+    `counts`, `repairs`, `suspensions`, `upkeep` and `watching` are its ports for those.
+    `page_token_key` are 32 bytes that stay the same as long as the master key does.
+    `made_key_file` is the file of a master key that was made just now, None if it was not.
     """
 
     def __init__(self, opened: Opened) -> None:
@@ -122,6 +123,7 @@ class Store:
         self.watching = Watching(self._writer, self._for_watchers, news)
         self.repairs = Repairs(self._writer, self._for_callers, numbers=opened.numbers)
         self.upkeep = Upkeep(self._writer, self._for_callers, tally=opened.tally)
+        self.suspensions = Suspensions(self._writer, matching=matching, numbers=opened.numbers)
         self.page_token_key = derive(opened.master_key.value, "signalpost page tokens")
         self.made_key_file = opened.master_key.path if opened.master_key.made else None
 

@@ -82,6 +82,10 @@ class Tally:
         """Count deliveries that were put into the queue."""
         self._queued[lane_id] += count
 
+    def pending_in(self, lane_id: int) -> int:
+        """Return how many deliveries wait or are under way in a lane, by this transaction too."""
+        return self.pending.get(lane_id, 0) + self._queued.get(lane_id, 0)
+
     def ended(self, lane_id: int, state: DeliveryState, *, at: int) -> None:
         """Count a delivery that was taken out of the queue for good, at this time."""
         self._queued[lane_id] -= 1

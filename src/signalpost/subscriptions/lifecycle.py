@@ -37,8 +37,12 @@ class Lifecycle:
         change = await self._changer.change(
             tenant_id, subscription_id, lambda former, now: resumed(former, now=now)
         )
-        # Also if it was active: the call that resumed it may have ended before it came to this.
-        self._lanes.notice([change.current.lane], due=change.current.update_time)
+        lane, due = change.current.lane, change.current.update_time
+        if change.current.state is not change.former.state:
+            self._lanes.resume(lane, due=due)
+        else:
+            # The call that resumed it may have ended before it came to this.
+            self._lanes.notice([lane], due=due)
         _log("subscription resumed", change)
         return change.current
 
