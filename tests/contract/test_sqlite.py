@@ -211,8 +211,9 @@ async def plan(store: Store, statements: list[str]) -> str:
     return await store._for_callers.run(explain)
 
 
-async def test_hot_statements_read_no_more_than_they_return(store: Store) -> None:
-    lane_id = (await store.create(subscription())).lane_id
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_hot_statements_read_no_more_than_they_return(store: Store, *, ordered: bool) -> None:
+    lane_id = (await store.create(subscription(ordered=ordered))).lane_id
     seen: list[str] = []
 
     def note(*context: Any) -> None:
@@ -224,8 +225,8 @@ async def test_hot_statements_read_no_more_than_they_return(store: Store) -> Non
         seen.append(statement)
 
     sqlalchemy_event.listen(store._writer._engine, "before_cursor_execute", note)
-    await store.accept([event("e1")], now=NOW)
-    [lease] = await claim(store, lane_id)
+    await store.accept([event("e1"), event("e2")], now=NOW)
+    lease, *_ = await claim(store, lane_id, count=1)
     await store.record(ended(lease), now=NOW)
     await store.recover(now=NOW)
     await store.rescue(now=NOW, limit=9)
@@ -237,6 +238,7 @@ async def test_hot_statements_read_no_more_than_they_return(store: Store) -> Non
     plans = await plan(store, [text for text in seen if not text.startswith(("BEGIN", "INSERT"))])
     assert "queue_wait (lane_id=? AND band=? AND due<?)" in plans
     assert "queue_lease" in plans
+    assert ("queue_order (lane_id=? AND resource=?)" in plans) == ordered
     # The last of these are the rows that a claim has found.
     spared = re.compile("SCAN queue USING INDEX queue_lease|SCAN anon_")
     assert "SCAN" not in spared.sub("", plans)

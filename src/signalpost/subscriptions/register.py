@@ -31,7 +31,7 @@ from signalpost.subscriptions.keys import Keyed, KeyRing, keyed, log_fields
 CANCEL_CHUNK = 1000
 """Deliveries that one transaction cancels at most, so that none of them is long."""
 
-ARRANGE_CHUNK = 500
+ARRANGE_CHUNK = 200
 """Deliveries that one transaction brings into order at most."""
 
 _logger: Final = logging.getLogger(__name__)
