@@ -65,10 +65,14 @@ class Replayer:
         return replay.delivery_count
 
     async def run(self) -> None:
-        """Work off replays for ever."""
+        """Work off replays for ever, half of the time, so that other calls are not held up."""
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
-                if not await self.run_once():
+                if await self.run_once():
+                    await asyncio.sleep(loop.time() - began)
+                else:
                     await self._ordered.wait()
             except Retryable as error:
                 _logger.warning("replays wait for storage: %s", error)
