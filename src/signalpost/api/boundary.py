@@ -241,7 +241,10 @@ def _refuse_two_credentials(context: Context) -> None:
 
 def _responder(context: Context) -> Respond[Message]:
     async def respond(response: Message) -> None:
-        await context.write(response.SerializeToString(deterministic=True))
+        data = response.SerializeToString(deterministic=True)
+        # Nothing else may hold it while the client takes its time.
+        del response
+        await context.write(data)
 
     return respond
 

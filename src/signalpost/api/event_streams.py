@@ -30,7 +30,7 @@ class EventStreams:
             tenant_id=listed_tenant(request.tenant_id), filter=event_filter(request.filter)
         )
         with self._watchers.join(request.tenant_id), self._log.log_hints() as hint:
-            position = await self._begin(request)
+            position, more = await self._begin(request), True
             pulse = Pulse(self._watchers.keep_alive)
             while True:
                 hint.clear()
@@ -39,9 +39,13 @@ class EventStreams:
                     stored = (one.event for one in page.events)
                     events = await shown(stored, event_from, size=lambda event: len(event.body))
                 position, more = page.position, page.more
+                # Popped, for the client may take its time, and nothing else may hold it then.
+                del page, stored
                 if events or pulse.is_due:
-                    cursor = self._pager.cursor(request, position)
-                    await respond(WatchEventsResponse(events=events, cursor=cursor))
+                    responses = [WatchEventsResponse(events=events)]
+                    responses[0].cursor = self._pager.cursor(request, position)
+                    del events
+                    await respond(responses.pop())
                     pulse.beat()
                 if not more:
                     await pulse.wait(hint.wait)

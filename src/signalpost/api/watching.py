@@ -20,8 +20,12 @@ from google.protobuf.message import Message
 from signalpost.domain.errors import QuotaExceeded
 
 PAGE_EVENTS: Final = 100
-PAGE_BYTES: Final = 256 * 1024
-"""What a response has at most, as stored. As a message, a `Struct` can be seven times as large."""
+PAGE_BYTES: Final = 128 * 1024
+"""What a response has at most, as stored, unless a single event is larger.
+
+As a message, a `Struct` can be seven times as large. A client that does not read costs about
+three responses: one here, and what lies in the buffers of its connection.
+"""
 
 _SLICE_SECONDS: Final = 0.002
 _LARGE_BYTES: Final = 8 * 1024
