@@ -21,6 +21,7 @@ import uuid_utils
 from signalpost import __version__, failpoints
 from signalpost.api.convert_event_types import builtin_event_types
 from signalpost.api.server import AddressUnavailable, Server, Services, build_server
+from signalpost.api.watching import WatchLimits
 from signalpost.clock import SystemClock
 from signalpost.delivery.attempt import Attempter
 from signalpost.delivery.lanes import LaneHome
@@ -310,6 +311,7 @@ def _services(
         statistics=Statistics(store.counts, lanes=lanes, clock=clock),
         log=store.watching,
         changes=store.watching,
+        watch_limits=WatchLimits(streams=settings.watch_limit),
         new_id=_new_id,
         page_token_key=store.page_token_key,
         tracing=tracing,

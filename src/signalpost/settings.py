@@ -25,6 +25,7 @@ T = TypeVar("T")
 DEFAULT_LISTEN = "127.0.0.1:50051"
 DEFAULT_DATABASE = "sqlite:///signalpost.db"
 DEFAULT_HTTP = "127.0.0.1:9464"
+DEFAULT_WATCH_LIMIT = 200
 DEFAULT_HOST_CONCURRENCY = 256
 DEFAULT_LOG_LEVEL = "info"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -64,6 +65,7 @@ class Settings:
     egress_allow: tuple[IpNetwork, ...]
     egress_ca: Path | None
     host_concurrency: int
+    watch_limit: int
     reflection: bool
     log_level: str
     retention: Retention
@@ -86,12 +88,8 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
         http=source.read("http", "HTTP", default=_address(DEFAULT_HTTP), parse=_address),
         egress_allow=source.read("egress-allow", "EGRESS_ALLOW", default=(), parse=_networks),
         egress_ca=source.read("egress-ca", "EGRESS_CA", default=None, parse=_file),
-        host_concurrency=source.read(
-            "host-concurrency",
-            "HOST_CONCURRENCY",
-            default=DEFAULT_HOST_CONCURRENCY,
-            parse=_positive,
-        ),
+        host_concurrency=source.count("host-concurrency", default=DEFAULT_HOST_CONCURRENCY),
+        watch_limit=source.count("watch-limit", default=DEFAULT_WATCH_LIMIT),
         reflection=source.read("reflection", "REFLECTION", default=dev, parse=_boolean),
         log_level=source.read(
             "log-level", "LOG_LEVEL", default=DEFAULT_LOG_LEVEL, parse=_log_level
@@ -107,9 +105,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
                 parse=_duration,
             ),
         ),
-        lane_limit=source.read(
-            "lane-limit", "LANE_LIMIT", default=DEFAULT_LANE_LIMIT, parse=_positive
-        ),
+        lane_limit=source.count("lane-limit", default=DEFAULT_LANE_LIMIT),
         dev=dev,
         master_key=source.read(None, "MASTER_KEY", default=None, parse=_master_key),
         failpoint=source.read(None, "FAILPOINT", default=None, parse=_failpoint),
@@ -126,6 +122,11 @@ class _Source:
         self._flags = flags
         self._environment = environment
         self.problems: list[str] = []
+
+    def count(self, flag: str, *, default: int) -> int:
+        """Read a number of 1 or more; its variable has the name of its flag."""
+        name = flag.replace("-", "_").upper()
+        return self.read(flag, name, default=default, parse=_positive)
 
     def read(self, flag: str | None, name: str, *, default: T, parse: Callable[[str], T]) -> T:
         variable = f"SIGNALPOST_{name}"

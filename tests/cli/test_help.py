@@ -14,6 +14,7 @@ VARIABLES = {
     "--retention": "SIGNALPOST_RETENTION",
     "--failed-retention": "SIGNALPOST_FAILED_RETENTION",
     "--lane-limit": "SIGNALPOST_LANE_LIMIT",
+    "--watch-limit": "SIGNALPOST_WATCH_LIMIT",
     "--reflection": "SIGNALPOST_REFLECTION",
     "--dev": "SIGNALPOST_DEV",
 }

@@ -15,7 +15,7 @@ def test_without_anything_set_every_setting_has_its_default() -> None:
     assert settings.database == "sqlite:///signalpost.db"
     assert settings.http == Address("127.0.0.1", 9464)
     assert settings.egress_allow == ()
-    assert settings.host_concurrency == 256
+    assert (settings.host_concurrency, settings.watch_limit) == (256, 200)
     assert (settings.dev, settings.reflection, settings.master_key) == (False, False, None)
 
 

@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 from google.protobuf.message import Message
 
 from signalpost.domain.errors import QuotaExceeded
+from signalpost.settings import DEFAULT_WATCH_LIMIT
 
 PAGE_EVENTS: Final = 100
 PAGE_BYTES: Final = 128 * 1024
@@ -39,7 +40,7 @@ _Shown = TypeVar("_Shown", bound=Message)
 class WatchLimits:
     """How many streams may be open, half of them for one tenant, and how long one is silent."""
 
-    streams: int = 200
+    streams: int = DEFAULT_WATCH_LIMIT
     keep_alive: timedelta = timedelta(seconds=15)
 
 

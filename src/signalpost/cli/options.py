@@ -19,6 +19,7 @@ from signalpost.settings import (
     DEFAULT_HTTP,
     DEFAULT_LISTEN,
     DEFAULT_LOG_LEVEL,
+    DEFAULT_WATCH_LIMIT,
     Settings,
     SettingsInvalid,
     load,
@@ -105,6 +106,15 @@ host_concurrency: Decorator = click.option(
         "Most attempts under way to one host at once, whatever their subscriptions.",
         variable="SIGNALPOST_HOST_CONCURRENCY",
         default=str(DEFAULT_HOST_CONCURRENCY),
+    ),
+)
+watch_limit: Decorator = click.option(
+    "--watch-limit",
+    metavar="NUMBER",
+    help=_help(
+        "Most streams of WatchEvents and WatchDeliveries at once, half of them for one tenant.",
+        variable="SIGNALPOST_WATCH_LIMIT",
+        default=str(DEFAULT_WATCH_LIMIT),
     ),
 )
 log_level: Decorator = click.option(

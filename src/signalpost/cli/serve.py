@@ -21,6 +21,7 @@ from signalpost.telemetry import logs
 @options.retention
 @options.failed_retention
 @options.host_concurrency
+@options.watch_limit
 @options.log_level
 @options.lane_limit
 @options.reflection
