@@ -6,6 +6,7 @@ attempt takes: a percentile read off them is less than a factor of two from the 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ TIMED: Final = frozenset({Outcome.SUCCEEDED, Outcome.REJECTED, Outcome.TIMED_OUT
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_INNER_BOUNDS: Final = [_MILLISECOND * 2**number for number in range(LATENCY_BUCKETS - 1)]
 
 
 class Condition(StrEnum):
@@ -118,8 +120,7 @@ def bucket_start(moment: datetime) -> datetime:
 
 def latency_bucket(latency: timedelta) -> int:
     """Return the bucket of a latency: number n holds those of at most 2^n ms."""
-    milliseconds = -(-latency // _MILLISECOND)
-    return min(max(milliseconds - 1, 0).bit_length(), LATENCY_BUCKETS - 1)
+    return bisect_left(_INNER_BOUNDS, latency)
 
 
 def percentile(latencies: Sequence[int], percent: int) -> timedelta | None:

@@ -11,7 +11,7 @@ takes 50 ms, a column that changes with each delivery would cost more than the r
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
@@ -31,16 +31,22 @@ BUCKET_MICROSECONDS: Final = BUCKET // timedelta(microseconds=1)
 
 _INFO_KEY: Final = "signalpost.tally"
 
-# Places in a row of counts.
-_ENDED: Final = {
-    DeliveryState.SUCCEEDED: 0,
-    DeliveryState.FAILED: 1,
-    DeliveryState.CANCELED: 2,
-}
+# Places in a row of counts, each ended state one below its number.
+_ENDS: Final = (DeliveryState.SUCCEEDED, DeliveryState.FAILED, DeliveryState.CANCELED)
+_FIRST_END: Final = int(DeliveryState.SUCCEEDED)
 _ATTEMPTS: Final = 3
 _FAILED_ATTEMPTS: Final = 4
 _LATENCIES: Final = 5
 _NONE: Final = (0,) * (_LATENCIES + LATENCY_BUCKETS)
+
+# By their numbers, for enums are hashed in Python.
+_IS_TIMED: Final = tuple(number in TIMED for number in range(max(Outcome) + 1))
+_CONNECTIONS: Final = len(Connected)
+_ATTEMPT_KINDS: Final = {
+    outcome * _CONNECTIONS + connection: (outcome, connection)
+    for outcome in Outcome
+    for connection in Connected
+}
 
 _COUNTS: Final = [column for column in delivery_statistics.columns if not column.primary_key]
 
@@ -68,8 +74,7 @@ class Tally:
         self.pending = dict(pending)
         self.totals = Totals()
         self._accepted = 0
-        self._attempts: Counter[tuple[Outcome, Connected]] = Counter()
-        self._ended: Counter[DeliveryState] = Counter()
+        self._attempts: defaultdict[int, int] = defaultdict(int)
         self._seconds: list[float] = []
         self._queued: defaultdict[int, int] = defaultdict(int)
         self._rows: dict[tuple[int, int], list[int]] = {}
@@ -89,19 +94,18 @@ class Tally:
     def ended(self, lane_id: int, state: DeliveryState, *, at: int) -> None:
         """Count a delivery that was taken out of the queue for good, at this time."""
         self._queued[lane_id] -= 1
-        self._ended[state] += 1
-        self._row(lane_id, at)[_ENDED[state]] += 1
+        self._row(lane_id, at)[state - _FIRST_END] += 1
 
     def attempted(self, lane_id: int, result: AttemptResult, *, at: int) -> None:
         """Count an attempt whose result is recorded at this time."""
         row = self._row(lane_id, at)
+        outcome = result.outcome
         row[_ATTEMPTS] += 1
-        if result.outcome is not Outcome.SUCCEEDED:
+        if outcome is not Outcome.SUCCEEDED:
             row[_FAILED_ATTEMPTS] += 1
-        if result.outcome in TIMED:
+        if _IS_TIMED[outcome]:
             row[_LATENCIES + latency_bucket(result.latency)] += 1
-
-        self._attempts[result.outcome, connected(result)] += 1
+        self._attempts[outcome * _CONNECTIONS + connected(result)] += 1
 
     def delivered(self, duration: timedelta) -> None:
         """Count how long after its acceptance an event was delivered."""
@@ -125,19 +129,25 @@ class Tally:
                 self.pending[lane_id] = count
             else:
                 self.pending.pop(lane_id, None)
-        self.totals.accepted += self._accepted
-        self.totals.attempts.update(self._attempts)
-        self.totals.ended.update(self._ended)
-        for seconds in self._seconds:
-            self.totals.durations.add(seconds)
+        self._add_to_totals()
         self.discard()
+
+    def _add_to_totals(self) -> None:
+        totals = self.totals
+        totals.accepted += self._accepted
+        for kind, count in self._attempts.items():
+            totals.attempts[_ATTEMPT_KINDS[kind]] += count
+        for row in self._rows.values():
+            for state in _ENDS:
+                totals.ended[state] += row[state - _FIRST_END]
+        for seconds in self._seconds:
+            totals.durations.add(seconds)
 
     def discard(self) -> None:
         """Forget the transaction."""
         self._accepted = 0
         self._queued.clear()
         self._attempts.clear()
-        self._ended.clear()
         self._seconds.clear()
         self._rows.clear()
 

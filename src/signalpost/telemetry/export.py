@@ -246,7 +246,7 @@ class _Completion:
             sum=durations.total,
             bucket_counts=counts,
             explicit_bounds=durations.bounds,
-            min=durations.least,
+            min=durations.least if any(counts) else 0.0,
             max=durations.most,
         )
         return Metric(

@@ -11,12 +11,13 @@ what waits is looked up when someone collects.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum
 from threading import Lock
 from typing import Any, Final
 
@@ -43,12 +44,12 @@ _FRESH_SECONDS: Final = 0.1
 _Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
-class Connected(StrEnum):
+class Connected(IntEnum):
     """On which connection a request was made."""
 
-    NEW = "new"
-    KEPT = "kept"
-    NONE = "none"
+    NONE = 0
+    NEW = 1
+    KEPT = 2
 
 
 def connected(result: AttemptResult) -> Connected:
@@ -66,12 +67,12 @@ class Durations:
     bounds: tuple[float, ...] = _BOUNDS
     counts: list[int] = field(default_factory=lambda: [0] * (len(_BOUNDS) + 1))
     total: float = 0.0
-    least: float = 0.0
+    least: float = math.inf
     most: float = 0.0
 
     def add(self, seconds: float) -> None:
         """Count a duration."""
-        self.least = min(self.least, seconds) if any(self.counts) else seconds
+        self.least = min(self.least, seconds)
         self.most = max(self.most, seconds)
         self.total += seconds
         self.counts[bisect_left(self.bounds, seconds)] += 1
@@ -149,7 +150,10 @@ _ENDS: Final = (DeliveryState.SUCCEEDED, DeliveryState.FAILED, DeliveryState.CAN
 
 def _attempts(key: tuple[Outcome, Connected], count: int) -> Observation:
     outcome, connection = key
-    attributes = {"signalpost.outcome": outcome.name, "signalpost.connection": str(connection)}
+    attributes = {
+        "signalpost.outcome": outcome.name,
+        "signalpost.connection": connection.name.lower(),
+    }
     return Observation(count, attributes)
 
 
