@@ -20,9 +20,10 @@ from signalpost.domain.errors import StorageUnavailable
 from signalpost.domain.ids import EventId
 from signalpost.domain.retention import Retention
 from signalpost.ports.retention import Prunable
-from signalpost.store import DatabaseRefused, Store, engine, migrate
+from signalpost.ports.statistics import StatisticsQuery
+from signalpost.store import DatabaseRefused, Store, engine, migrate, statistics
 from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
-from tests.contract.sqlite_file import KEY, in_writer, url_of
+from tests.contract.sqlite_file import KEY, SUB, in_writer, url_of
 
 
 @pytest.mark.parametrize(
@@ -242,4 +243,36 @@ async def test_hot_statements_read_no_more_than_they_return(store: Store, *, ord
     # The last of these are the rows that a claim has found.
     spared = re.compile("SCAN queue USING INDEX queue_lease|SCAN anon_")
     assert "SCAN" not in spared.sub("", plans)
+    assert "TEMP B-TREE" not in plans
+
+
+async def test_statistics_look_at_nothing_else_in_a_long_queue(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.create(subscription())
+    await store.accept([event("e1")], now=NOW)
+    seen: list[str] = []
+
+    def note(*context: Any) -> None:
+        statement = str(context[2])
+        for value in context[3]:
+            statement = statement.replace("?", str(value) if isinstance(value, int) else "'x'", 1)
+        seen.append(statement)
+
+    sqlalchemy_event.listen(store._for_callers._engine, "before_cursor_execute", note)
+    query = StatisticsQuery(tenant_id=TENANT, subscription_id=SUB)
+    await store.counts.waiting(query)
+    await store.counts.oldest_pending(query)
+    await store.counts.count_ended(query, start=NOW - timedelta(days=1), end=NOW)
+    plans = await plan(store, [text for text in seen if text.startswith("SELECT")])
+    assert "delivery_statistics USING PRIMARY KEY (bucket=? AND lane_id=?)" in plans
+    assert "queue_wait (lane_id=? AND band=?)" in plans
+    # Few are leased, of all lanes together.
+    assert "SCAN" not in plans.replace("SCAN queue USING INDEX queue_lease", "")
+    assert "SEARCH queue\n" not in plans
+    seen.clear()
+    monkeypatch.setattr(statistics, "_FEW_PENDING", 0)
+    await store.counts.oldest_pending(query)
+    plans = await plan(store, [text for text in seen if text.startswith("SELECT")])
+    assert "SCAN queue\n" in plans  # by its key, up to the first one of the lane
     assert "TEMP B-TREE" not in plans
