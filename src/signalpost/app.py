@@ -189,7 +189,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     grpc = Address(settings.listen.host, server.port)
     own |= _sockets(grpc) | _sockets(health.address)
     upkeep = (
-        Pruner(store.upkeep, clock=clock, retention=settings.retention),
+        Pruner(store.upkeep, counts=store.counts, clock=clock, retention=settings.retention),
         Limiter(store.upkeep, lanes=lanes, clock=clock, limit=settings.lane_limit),
     )
     return _Parts(str(grpc), server, health, worker, rescuer, services.replayer, sender, upkeep)

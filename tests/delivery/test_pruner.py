@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import pytest
 
+from signalpost.delivery import pruner as pruner_module
 from signalpost.delivery.pruner import Pruner
 from signalpost.domain.outcome import Outcome
 from signalpost.domain.retention import Retention
 from signalpost.ports import EventQuery, PageRequest
+from signalpost.ports.statistics import StatisticsQuery
 from signalpost.store import retention
 from tests.contract.material import subscription
 from tests.delivery.engine import Engine
@@ -18,7 +20,9 @@ RETENTION = Retention(delivered=timedelta(days=7), failed=timedelta(days=30))
 @pytest.fixture
 def pruner(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Pruner:
     monkeypatch.setattr(retention, "MOST_LOOKED_AT", 10)
-    return Pruner(engine.store.upkeep, clock=engine.clock, retention=RETENTION)
+    return Pruner(
+        engine.store.upkeep, counts=engine.store.counts, clock=engine.clock, retention=RETENTION
+    )
 
 
 async def round_of(pruner: Pruner) -> int:
@@ -90,7 +94,40 @@ async def test_dead_letters_stay_until_their_own_retention(engine: Engine, prune
     await round_of(pruner)
     assert len(await engine.deliveries()) == 1
     engine.clock.advance(days=11)
-    fresh = Pruner(engine.store.upkeep, clock=engine.clock, retention=RETENTION)
+    fresh = Pruner(
+        engine.store.upkeep, counts=engine.store.counts, clock=engine.clock, retention=RETENTION
+    )
     await round_of(fresh)
     assert not await engine.deliveries()
     assert not await events_left(engine)
+
+
+async def test_counts_go_after_thirty_days(engine: Engine, pruner: Pruner) -> None:
+    await engine.store.create(subscription())
+    begun = engine.clock.now()
+    for days in range(3):
+        await engine.publish(f"e{days}")
+        await engine.work()
+        engine.clock.advance(days=1)
+    engine.clock.advance(days=27, minutes=5)
+    await round_of(pruner)
+    query = StatisticsQuery(tenant_id=None)
+    left = await engine.store.counts.count_ended(query, start=begun, end=engine.clock.now())
+    assert left.succeeded == 2
+
+
+async def test_a_round_goes_on_while_there_are_old_counts(
+    engine: Engine, pruner: Pruner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruner_module, "_MOST_COUNTS", 1)
+    await engine.store.create(subscription())
+    begun = engine.clock.now()
+    for number in range(3):
+        await engine.publish(f"e{number}")
+        await engine.work()
+        engine.clock.advance(minutes=5)
+    engine.clock.advance(days=31)
+    await round_of(pruner)
+    query = StatisticsQuery(tenant_id=None)
+    left = await engine.store.counts.count_ended(query, start=begun, end=engine.clock.now())
+    assert left.succeeded == 0

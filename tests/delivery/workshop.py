@@ -107,7 +107,9 @@ class Workshop:
         repairs = self.store.repairs
         self.repairer = Repairer(repairs, deliveries=self.store, lanes=lanes, clock=self.clock)
         self.replayer = Replayer(repairs, lanes=lanes, clock=self.clock)
-        self.pruner = Pruner(self.store.upkeep, clock=self.clock, retention=RETENTION)
+        self.pruner = Pruner(
+            self.store.upkeep, counts=self.store.counts, clock=self.clock, retention=RETENTION
+        )
 
     async def begin(self) -> int:
         """Start what may go now; return how many requests that made."""

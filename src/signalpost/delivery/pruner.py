@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from signalpost.delivery.patience import patiently
 from signalpost.domain.retention import Retention
+from signalpost.domain.statistics import KEPT
 from signalpost.ports import Clock
 from signalpost.ports.retention import Prunable, RetentionStore
+from signalpost.ports.statistics import StatisticsStore
 
 _PERIOD: Final = timedelta(minutes=1)
 _ROUNDS_PER_PASS: Final = 60
 _SHORTEST_PAUSE_SECONDS: Final = 0.01
 _PAUSE_FACTOR: Final = 4
+_MOST_COUNTS: Final = 250
 _KINDS: Final = tuple(Prunable)
 
 _logger: Final = logging.getLogger(__name__)
@@ -27,11 +30,19 @@ class Pruner:
     A round goes on where the last one ended, and so sees what has grown old since then; each
     hour one begins at the first row, for what ended late or is kept for longer. After each
     stretch it rests four times as long as that took, waiting for storage included: a busy
-    service is left alone.
+    service is left alone. Old counts go at the end of a round.
     """
 
-    def __init__(self, store: RetentionStore, *, clock: Clock, retention: Retention) -> None:
+    def __init__(
+        self,
+        store: RetentionStore,
+        *,
+        counts: StatisticsStore,
+        clock: Clock,
+        retention: Retention,
+    ) -> None:
         self._store = store
+        self._counts = counts
         self._clock = clock
         self._retention = retention
         self._after = dict.fromkeys(_KINDS, 0)
@@ -66,8 +77,13 @@ class Pruner:
             self._kind = (self._kind + 1) % len(_KINDS)
             if self._kind == 0:
                 self._end_round()
-                return False
+                return await self._prune_counts(before=now - KEPT)
         return True
+
+    async def _prune_counts(self, *, before: datetime) -> bool:
+        """Prune some; tell whether there may be more."""
+        pruned = await self._counts.prune_statistics(before=before, limit=_MOST_COUNTS)
+        return pruned == _MOST_COUNTS
 
     def _end_round(self) -> None:
         if self._pruned:
