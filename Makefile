@@ -14,7 +14,8 @@ CLIENTS     := $(GO_CLIENT)/build/publish $(TS_CLIENT)/build/.compiled $(JAVA_CL
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check fmt proto clients lock bench bench-compare bench-backlog clean \
+.PHONY: help setup run demo test check fmt proto clients lock bench bench-compare bench-backlog \
+	bench-isolation clean \
 	check-toolchains check-python check-contract check-generated check-breaking
 
 help: ## List these commands
@@ -61,6 +62,9 @@ bench-compare: setup ## Measure this tree and another revision by turns (BASE=re
 
 bench-backlog: setup ## Measure with a million deliveries waiting, against few (about 4 minutes)
 	@$(BIN)/python -m tests.bench.backlog $(ARGS)
+
+bench-isolation: setup ## Measure healthy endpoints beside two hundred dead ones (about 5 minutes)
+	@$(BIN)/python -m tests.bench.isolation $(ARGS)
 
 clean: ## Remove caches and build results; data, keys and .venv stay
 	@rm -rf build dist gen $(GO_CLIENT)/build $(TS_CLIENT)/build $(JAVA_CLIENT)/target

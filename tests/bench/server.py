@@ -36,6 +36,12 @@ class Server(Service):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
+    def resident_mib(self) -> float:
+        """Return how much memory it has."""
+        assert self.process is not None
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
     async def settled(self) -> float:
         """Wait until it is idle; return the CPU time used until then."""
         while True:
