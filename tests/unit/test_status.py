@@ -33,6 +33,7 @@ EXAMPLES: list[tuple[SignalpostError, int, type[Message] | None]] = [
     ),
     (errors.RequestIdConflict("r"), code_pb2.ALREADY_EXISTS, ResourceInfo),
     (errors.QuotaExceeded("s", "too many keys"), code_pb2.RESOURCE_EXHAUSTED, QuotaFailure),
+    (errors.CursorExpired("1"), code_pb2.OUT_OF_RANGE, None),
     (errors.CredentialsInvalid("there are two"), code_pb2.UNAUTHENTICATED, None),
     (errors.Overloaded(), code_pb2.UNAVAILABLE, RetryInfo),
     (errors.StorageUnavailable(), code_pb2.UNAVAILABLE, RetryInfo),
