@@ -13,7 +13,7 @@ _MISSING = (
 def main() -> None:
     """Run the command. Exits with 1 if the extra `server` is not installed."""
     try:
-        from signalpost.cli.command import signalpost  # noqa: PLC0415  it may not be installable
+        from signalpost.cli.command import signalpost  # noqa: PLC0415 - may be missing
     except ModuleNotFoundError as missing:
         package = (missing.name or "signalpost").partition(".")[0]
         if package == "signalpost":

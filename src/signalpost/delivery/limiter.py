@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
-from datetime import timedelta
 from typing import Final
 
-from signalpost.delivery.patience import patiently
+from signalpost.delivery.upkeep import keep_up
 from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import LONGEST_STOP
 from signalpost.ports import Clock, LaneNotices
 from signalpost.ports.backlog import BacklogStore
-
-_PERIOD: Final = timedelta(minutes=1)
-_SHORTEST_PAUSE_SECONDS: Final = 0.01
-_PAUSE_FACTOR: Final = 4
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -25,7 +19,7 @@ class Limiter:
     """Looks once a minute whether a lane holds more than `limit`, or stands for 30 days.
 
     It follows the queue from its oldest row, a small stretch at a time, until all that must
-    give way is ended, and rests after each stretch four times as long as that took.
+    give way is ended.
     """
 
     def __init__(
@@ -42,14 +36,7 @@ class Limiter:
 
     async def run(self) -> None:
         """Keep lanes within their limits for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            if await patiently(self.run_once):
-                took = loop.time() - began
-                await asyncio.sleep(max(_SHORTEST_PAUSE_SECONDS, _PAUSE_FACTOR * took))
-            else:
-                await asyncio.sleep(_PERIOD.total_seconds())
+        await keep_up(self.run_once)
 
     async def run_once(self) -> bool:
         """Count or, in the midst of a round, end the next ones; tell whether it goes on."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from signalpost.delivery.patience import patiently
+from signalpost.delivery.upkeep import keep_up
 from signalpost.domain.retention import Retention
 from signalpost.domain.statistics import KEPT
 from signalpost.ports import Clock
 from signalpost.ports.retention import Prunable, RetentionStore
 from signalpost.ports.statistics import StatisticsStore
 
-_PERIOD: Final = timedelta(minutes=1)
 _ROUNDS_PER_PASS: Final = 60
-_SHORTEST_PAUSE_SECONDS: Final = 0.01
-_PAUSE_FACTOR: Final = 4
 _MOST_COUNTS: Final = 250
 _KINDS: Final = tuple(Prunable)
 
@@ -28,9 +24,8 @@ class Pruner:
     """Walks through what is old enough, in the order of acceptance, a small stretch at a time.
 
     A round goes on where the last one ended, and so sees what has grown old since then; each
-    hour one begins at the first row, for what ended late or is kept for longer. After each
-    stretch it rests four times as long as that took, waiting for storage included: a busy
-    service is left alone. Old counts go at the end of a round.
+    hour one begins at the first row, for what ended late or is kept for longer. Old counts go
+    at the end of a round.
     """
 
     def __init__(
@@ -52,14 +47,7 @@ class Pruner:
 
     async def run(self) -> None:
         """Prune for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            if await patiently(self.run_once):
-                took = loop.time() - began
-                await asyncio.sleep(max(_SHORTEST_PAUSE_SECONDS, _PAUSE_FACTOR * took))
-            else:
-                await asyncio.sleep(_PERIOD.total_seconds())
+        await keep_up(self.run_once)
 
     async def run_once(self) -> bool:
         """Prune the next stretch; tell whether the round goes on."""

@@ -63,11 +63,11 @@ class ClientContext(ssl.SSLContext):
         if len(self._sessions) > MAX_SESSIONS:
             self._sessions.popitem(last=False)
 
-    def wrap_bio(  # the shape is that of the class it extends
+    def wrap_bio(
         self,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
-        server_side: bool = False,  # noqa: FBT001, FBT002
+        server_side: bool = False,  # noqa: FBT001, FBT002 - as in the class it extends
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:

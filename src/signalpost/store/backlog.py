@@ -22,7 +22,7 @@ from signalpost.store.order import Line, settle
 from signalpost.store.outcomes import end_pending
 from signalpost.store.reopening import lane_if_active
 from signalpost.store.row_numbers import floor
-from signalpost.store.statements import AnyRow, Lookup
+from signalpost.store.statements import AnyRow, Keyed
 from signalpost.store.tables import LEASED, queue, subscriptions
 from signalpost.store.units import from_time
 
@@ -39,7 +39,7 @@ _IN_ORDER = (
     .order_by(queue.c.id)
 )
 
-_BY_ID = Lookup(
+_BY_ID = Keyed(
     lambda keys: (
         select(
             queue.c.id,

@@ -18,7 +18,7 @@ from signalpost.store.order import Line, settle
 from signalpost.store.outcomes import end_pending
 from signalpost.store.paging import SCAN_LIMIT
 from signalpost.store.reopening import lane_if_active
-from signalpost.store.statements import AnyRow, Driven, Lookup
+from signalpost.store.statements import AnyRow, Driven, Keyed
 from signalpost.store.subscriptions import live_subscription
 from signalpost.store.tables import BEHIND, LEASED, WAITING, Phase, deliveries, events, queue
 from signalpost.store.units import from_time
@@ -39,7 +39,7 @@ _FOUND: Select[Any] = (
     .join(deliveries, deliveries.c.id == queue.c.id)
 )
 
-_PENDING = Lookup(
+_PENDING = Keyed(
     lambda keys: select(
         queue.c.id,
         queue.c.lane_id,

@@ -21,7 +21,7 @@ from signalpost.ports.watching import LoggedEvent, LogPage, LogPosition, LogPrun
 from signalpost.store.events import event_of
 from signalpost.store.retention import pruned_to
 from signalpost.store.row_numbers import floor
-from signalpost.store.statements import AnyRow, Lookup
+from signalpost.store.statements import AnyRow, Keyed
 from signalpost.store.tables import events
 from signalpost.store.units import from_time
 
@@ -74,7 +74,7 @@ def read_log(
     return LogPage(events=_logged(scan.chosen, found), position=end.write(), more=more)
 
 
-_WHOLE = Lookup(lambda keys: select(events).where(events.c.id.in_(keys)))
+_WHOLE = Keyed(lambda keys: select(events).where(events.c.id.in_(keys)))
 
 
 def _logged(rows: Sequence[int], found: dict[int, Event]) -> Sequence[LoggedEvent]:

@@ -21,7 +21,7 @@ from signalpost.store.news import note_accepted
 from signalpost.store.order import Places, line_of
 from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.row_numbers import RowNumbers, floor
-from signalpost.store.statements import AnyRow, DrivenInsert, Lookup, Values
+from signalpost.store.statements import AnyRow, DrivenInsert, Keyed, Values
 from signalpost.store.tables import Phase, deliveries, events, queue
 from signalpost.store.tally import tally_of
 from signalpost.store.units import from_time, to_time
@@ -30,7 +30,7 @@ _INSERT_EVENT = DrivenInsert(events)
 _INSERT_DELIVERY = DrivenInsert(deliveries)
 _ENQUEUE = DrivenInsert(queue)
 
-_KNOWN = Lookup(
+_KNOWN = Keyed(
     lambda keys: select(events.c.event_id, events.c.digest, events.c.delivery_count).where(
         events.c.tenant_id == bindparam("tenant_id"), events.c.event_id.in_(keys)
     ),
@@ -218,7 +218,7 @@ def list_events(conn: Connection, query: EventQuery, page: PageRequest) -> Page[
     return Page([event_of(row, bodies[row.id]) for row in found.items], found.next_after)
 
 
-_BODIES = Lookup(lambda keys: select(events.c.id, events.c.body).where(events.c.id.in_(keys)))
+_BODIES = Keyed(lambda keys: select(events.c.id, events.c.body).where(events.c.id.in_(keys)))
 
 
 def _bodies(conn: Connection, rows: Sequence[int]) -> Mapping[int, bytes]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
-from signalpost.store.statements import AnyRow, Lookup, Values
+from signalpost.store.statements import AnyRow, Keyed, Values
 from signalpost.store.tables import deliveries, subscriptions
 
 _KEY: Final = "signalpost news"
 
-_NAMES = Lookup(
+_NAMES = Keyed(
     lambda keys: (
         select(
             deliveries.c.id,
@@ -47,7 +48,7 @@ def note_changed(conn: Connection, keys: Iterable[int]) -> None:
         news.changed.extend(keys)
 
 
-class Changing(Lookup):
+class Changing(Keyed):
     """A statement that changes the states of deliveries of these keys, and notes it."""
 
     def execute(self, conn: Connection, keys: Sequence[Any], *, values: Values = ()) -> None:
@@ -111,14 +112,15 @@ class News:
         if accepted or named:
             # The loop may be gone, and those who listened with it.
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._tell, accepted, named)
+                tell = partial(self._tell, accepted=accepted, named=named)
+                self._loop.call_soon_threadsafe(tell)
 
     def forget(self) -> None:
         """Forget what was noted, for it has been told or has not come to pass."""
         self.accepted, self._named = False, ()
         self.changed.clear()
 
-    def _tell(self, accepted: bool, named: Sequence[AnyRow]) -> None:  # noqa: FBT001 - of call_soon
+    def _tell(self, *, accepted: bool, named: Sequence[AnyRow]) -> None:
         if accepted:
             for hint in self._hints:
                 hint.set()

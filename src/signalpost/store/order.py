@@ -20,7 +20,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, case, select, update
 
 from signalpost.domain.event import Resource
-from signalpost.store.statements import AnyRow, Driven, Lookup
+from signalpost.store.statements import AnyRow, Driven, Keyed
 from signalpost.store.tables import BEHIND, WAITING, Phase, events, queue, subscriptions
 
 
@@ -100,7 +100,7 @@ _STAND_IN_LINE = Driven(
     "key",
 )
 
-_OF_ORDERED_LANES = Lookup(
+_OF_ORDERED_LANES = Keyed(
     lambda keys: (
         select(queue.c.id, queue.c.lane_id, events.c.resource_type, events.c.resource_id)
         .join(events, events.c.id == queue.c.event_row)

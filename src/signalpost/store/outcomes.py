@@ -25,7 +25,7 @@ from signalpost.store import attempts
 from signalpost.store.lanes import LANE_COLUMNS, lane, learn
 from signalpost.store.news import Changing, note_changed
 from signalpost.store.order import Line, settle
-from signalpost.store.statements import AnyRow, Driven, Lookup, Values
+from signalpost.store.statements import AnyRow, Driven, Keyed, Values
 from signalpost.store.tables import LEASED, WAITING, deliveries, queue, subscriptions
 from signalpost.store.tally import Tally, tally_of
 from signalpost.store.units import from_time, to_optional_time, to_time
@@ -47,7 +47,7 @@ _ROWS = select(
 )
 
 # Only by number: with the phase in it, a planner may take the index of leases for it.
-_BY_ID = Lookup(
+_BY_ID = Keyed(
     lambda keys: _ROWS.join(subscriptions, subscriptions.c.lane_id == queue.c.lane_id).where(
         queue.c.id.in_(keys)
     )
@@ -81,7 +81,7 @@ _REQUEUE = Driven(
 )
 
 # For rows of a key and its token.
-_DEQUEUE = Lookup(
+_DEQUEUE = Keyed(
     lambda keys: delete(queue).where(queue.c.token == bindparam("old_token"), queue.c.id.in_(keys)),
     "old_token",
 )

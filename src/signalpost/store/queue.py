@@ -26,7 +26,7 @@ from signalpost.ports import Backlog, Pick
 from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import IS_ARRANGED
 from signalpost.store.outcomes import end_pending
-from signalpost.store.statements import AnyRow, Driven, Lookup
+from signalpost.store.statements import AnyRow, Driven, Keyed
 from signalpost.store.tables import (
     BEHIND,
     LEASED,
@@ -85,7 +85,7 @@ _DUE = Driven(
     "count",
 )
 
-_ACTIVE = Lookup(
+_ACTIVE = Keyed(
     lambda keys: select(
         subscriptions.c.lane_id, subscriptions.c.version, subscriptions.c.stopped
     ).where(
@@ -97,7 +97,7 @@ _ACTIVE = Lookup(
     "state",
 )
 
-_LEASE = Lookup(
+_LEASE = Keyed(
     lambda keys: (
         update(queue)
         .where(queue.c.id.in_(keys))
@@ -219,7 +219,7 @@ def next_due(conn: Connection, lanes: Iterable[LaneId]) -> Mapping[LaneId, datet
     return {lane_id: due for lane_id, due in found if due is not None}
 
 
-_NEXT_DUE = Lookup(
+_NEXT_DUE = Keyed(
     lambda keys: select(subscriptions.c.lane_id, *FIRST_DUE).where(
         subscriptions.c.lane_id.in_(keys),
         subscriptions.c.state == bindparam("state"),

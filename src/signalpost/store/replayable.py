@@ -24,7 +24,7 @@ from signalpost.ports.retention import Prunable
 from signalpost.store.documents import read_filter
 from signalpost.store.retention import pruned_to
 from signalpost.store.row_numbers import floor
-from signalpost.store.statements import AnyRow, Lookup
+from signalpost.store.statements import AnyRow, Keyed
 from signalpost.store.subscriptions import live_subscription
 from signalpost.store.tables import deliveries, events
 from signalpost.store.units import from_time
@@ -38,7 +38,7 @@ _IN_CHUNKS_OF = 200
 _CHOICE = (events.c.event_type, events.c.resource_type, events.c.resource_id)
 
 # The sum keeps a planner from going through all deliveries of the lane instead.
-_OF_EVENTS = Lookup(
+_OF_EVENTS = Keyed(
     lambda keys: select(deliveries.c.id, deliveries.c.event_row, deliveries.c.state).where(
         deliveries.c.event_row.in_(keys), deliveries.c.lane_id + 0 == bindparam("lane_id")
     ),

@@ -23,7 +23,7 @@ from signalpost.store.lanes import LANE_COLUMNS
 from signalpost.store.reopening import REPLAY_BAND, Reopening, lane_if_active
 from signalpost.store.replayable import first_position
 from signalpost.store.row_numbers import RowNumbers
-from signalpost.store.statements import AnyRow, DrivenInsert, Lookup
+from signalpost.store.statements import AnyRow, DrivenInsert, Keyed
 from signalpost.store.subscriptions import live_subscription
 from signalpost.store.tables import deliveries, events, replays, subscriptions
 from signalpost.store.units import from_optional_time, from_time, to_time
@@ -42,7 +42,7 @@ _LANE = select(
     subscriptions.c.state.label("lane_state"),
 )
 
-_ENDED = Lookup(
+_ENDED = Keyed(
     lambda keys: (
         select(
             deliveries.c.id,
@@ -56,7 +56,7 @@ _ENDED = Lookup(
     )
 )
 
-_STORED_EVENTS = Lookup(lambda keys: select(events.c.id).where(events.c.id.in_(keys)))
+_STORED_EVENTS = Keyed(lambda keys: select(events.c.id).where(events.c.id.in_(keys)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.retention import Retention
 from signalpost.ports.retention import Expired, Prunable
 from signalpost.store.row_numbers import floor
-from signalpost.store.statements import AnyRow, Driven, Lookup
+from signalpost.store.statements import AnyRow, Driven, Keyed
 from signalpost.store.tables import attempts, deliveries, events, meta
 from signalpost.store.units import to_optional_time
 
@@ -60,7 +60,7 @@ _DELIVERIES: Select[Any] = (
     .join(events, events.c.id == deliveries.c.event_row)
     .order_by(deliveries.c.id)
 )
-_DELIVERIES_BY_ID = Lookup(
+_DELIVERIES_BY_ID = Keyed(
     lambda keys: select(
         deliveries.c.id, deliveries.c.event_row, deliveries.c.state, deliveries.c.end_time
     ).where(deliveries.c.id.in_(keys))
@@ -75,7 +75,7 @@ _EVENTS: Select[Any] = select(
 
 _DELETE_ATTEMPTS = Driven(delete(attempts).where(attempts.c.delivery_id == bindparam("key")), "key")
 _DELETE_DELIVERY = Driven(delete(deliveries).where(deliveries.c.id == bindparam("key")), "key")
-_DELETE_EVENT = Lookup(
+_DELETE_EVENT = Keyed(
     lambda keys: (
         delete(events).where(events.c.id.in_(keys), ~_HAS_DELIVERIES).returning(events.c.id)
     )

@@ -104,7 +104,7 @@ class DrivenInsert:
         return found
 
 
-class Lookup:
+class Keyed:
     """A statement for a list of keys, whatever their number.
 
     `build` makes the statement from the parameters of an IN list. Few texts come about, for

@@ -15,7 +15,7 @@ from signalpost.domain.statistics import Ended
 from signalpost.domain.subscription import State
 from signalpost.ports.statistics import StatisticsQuery, WaitingLane
 from signalpost.store.queue import FIRST_DUE, earliest
-from signalpost.store.statements import Driven, Lookup
+from signalpost.store.statements import Driven, Keyed
 from signalpost.store.tables import (
     BEHIND,
     LEASED,
@@ -37,7 +37,7 @@ _MOST_BUCKETS_A_READ: Final = 500
 _FEW_PENDING: Final = 10_000
 
 _SUMS: Final = [func.coalesce(func.sum(column), 0) for column in _C if not column.primary_key]
-_LIVE_LANES: Final = Lookup(
+_LIVE_LANES: Final = Keyed(
     lambda keys: select(subscriptions.c.lane_id, subscriptions.c.state, *FIRST_DUE).where(
         subscriptions.c.lane_id.in_(keys), _LIVE
     )
