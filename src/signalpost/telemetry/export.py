@@ -1,7 +1,8 @@
 """Sends spans and metrics to a collector, if the standard `OTEL_*` variables ask for it.
 
-The one user of the OpenTelemetry SDK, which reads the environment by itself. Metrics can be read
-as text for Prometheus in any case.
+The one user of the OpenTelemetry SDK, which reads the environment by itself. Without an exporter
+its tracing is not even loaded: that would be 70 modules, and 2 MiB. Metrics can be read as text for
+Prometheus in any case.
 """
 
 from __future__ import annotations
@@ -13,12 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from threading import Thread
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
-from opentelemetry.exporter.otlp.proto.grpc.exporter import InvalidCompressionValueException
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -38,8 +36,6 @@ from opentelemetry.sdk.resources import (
     OTELResourceDetector,
     Resource,
 )
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -52,6 +48,9 @@ from signalpost.telemetry.metrics import (
     Durations,
 )
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 FLUSH_SECONDS: Final = 5.0
 """How long the end may take to hand over what is left."""
 
@@ -60,9 +59,6 @@ TEXT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 _SCOPE: Final = "signalpost"
 _INSTANCE: Final = str(uuid4())
-
-# What exporters raise if a variable of theirs, or a file that it names, cannot be used.
-_UNUSABLE: Final = (InvalidCompressionValueException, OSError, RuntimeError, ValueError)
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -185,19 +181,35 @@ def _resource() -> Resource:
 
 
 def _begin_tracing() -> Export | None:
+    from opentelemetry.exporter.otlp.proto.grpc.exporter import (  # noqa: PLC0415 - on demand
+        InvalidCompressionValueException,
+    )
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415 - on demand
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - on demand
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - on demand
+
     provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
     try:
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    except _UNUSABLE as error:
+    except (InvalidCompressionValueException, OSError, RuntimeError, ValueError) as error:
         _logger.warning("no traces are exported: %s", error)
         return None
     return Export(provider.get_tracer(_SCOPE, __version__), provider)
 
 
 def _exporting_reader(completion: _Completion) -> list[MetricReader]:
+    from opentelemetry.exporter.otlp.proto.grpc.exporter import (  # noqa: PLC0415 - on demand
+        InvalidCompressionValueException,
+    )
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (  # noqa: PLC0415 - on demand
+        OTLPMetricExporter,
+    )
+
     try:
         return [_ExportingReader(OTLPMetricExporter(), completion)]
-    except _UNUSABLE as error:
+    except (InvalidCompressionValueException, OSError, RuntimeError, ValueError) as error:
         _logger.warning("no metrics are exported: %s", error)
         return []
 
