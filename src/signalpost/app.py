@@ -161,7 +161,9 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     tracing = _begin_tracing(stack)
     store = await _open_store(settings)
     stack.push_async_callback(store.aclose)
-    policy = EgressPolicy(allowed=settings.egress_allow, loopback=settings.dev)
+    policy = EgressPolicy(
+        allowed=settings.egress_allow, loopback=settings.dev, ports=settings.egress_ports
+    )
     own: set[Listener] = set()
     sender = _build_sender(settings, policy, own)
     stack.push_async_callback(sender.aclose)

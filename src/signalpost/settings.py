@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from signalpost import failpoints
+from signalpost.domain.egress_ports import DEFAULT_PORTS, Ports, parse_ports
 from signalpost.domain.lane import DEFAULT_LANE_LIMIT
 from signalpost.domain.retention import DEFAULT_FAILED_RETENTION, DEFAULT_RETENTION, Retention
 from signalpost.domain.subscription import IpNetwork
@@ -63,6 +64,7 @@ class Settings:
     database: str
     http: Address
     egress_allow: tuple[IpNetwork, ...]
+    egress_ports: Ports
     egress_ca: Path | None
     host_concurrency: int
     watch_limit: int
@@ -87,6 +89,9 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
         database=source.read("database", "DATABASE_URL", default=DEFAULT_DATABASE, parse=str),
         http=source.read("http", "HTTP", default=_address(DEFAULT_HTTP), parse=_address),
         egress_allow=source.read("egress-allow", "EGRESS_ALLOW", default=(), parse=_networks),
+        egress_ports=source.read(
+            "egress-ports", "EGRESS_PORTS", default=DEFAULT_PORTS, parse=_ports
+        ),
         egress_ca=source.read("egress-ca", "EGRESS_CA", default=None, parse=_file),
         host_concurrency=source.count("host-concurrency", default=DEFAULT_HOST_CONCURRENCY),
         watch_limit=source.count("watch-limit", default=DEFAULT_WATCH_LIMIT),
@@ -188,7 +193,15 @@ def _listen(text: str) -> Address:
 
 
 def _networks(text: str) -> tuple[IpNetwork, ...]:
-    return tuple(_network(part.strip()) for part in text.split(",") if part.strip())
+    return tuple(_network(item) for item in _items(text))
+
+
+def _ports(text: str) -> Ports:
+    return parse_ports(_items(text))
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _network(text: str) -> IpNetwork:

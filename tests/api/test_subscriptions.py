@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from signalpost.domain.ids import SubscriptionId, TenantId
 from signalpost.v1.delivery_pb2 import Delivery
@@ -20,6 +21,7 @@ from signalpost.v1.subscription_service_pb2 import (
     ListSubscriptionsRequest,
     RotateSubscriptionSecretRequest,
     RotateSubscriptionSecretResponse,
+    UpdateSubscriptionRequest,
 )
 from tests.api.service import HOOK, Service, event, failure_of
 
@@ -193,12 +195,33 @@ async def test_all_mistakes_of_a_subscription_are_reported_at_once(service: Serv
         {"endpoint_uri": "https://user:pw@hooks.example.com/"},
         {"endpoint_uri": "https://198.41.0.4/", "allowed_ip_ranges": ["198.41.1.0/24"]},
         {"endpoint_uri": "https://" + "a" * 2048},
+        {"endpoint_uri": "https://hooks.example.com:22/"},
+        {"endpoint_uri": "https://hooks.example.com:25/"},
+        {"endpoint_uri": "https://hooks.example.com:80/"},
+        {"endpoint_uri": "https://198.41.0.4:6379/"},
+        {"endpoint_uri": "https://hooks.example.com:0/"},
+        {"endpoint_uri": "https://hooks.example.com:65536/"},
+        {"endpoint_uri": "https://hooks.example.com:/"},
     ],
 )
 async def test_forbidden_endpoint_is_refused(service: Service, fields: dict[str, Any]) -> None:
     failure = await failure_of(service.subscribe(**fields))
     assert failure.reason == "ENDPOINT_FORBIDDEN"
     assert failure.violations == {"subscription.endpoint_uri": "ENDPOINT_FORBIDDEN"}
+
+
+async def test_a_port_that_is_not_allowed_is_named_and_refused_in_changes_too(
+    service: Service,
+) -> None:
+    stored = await service.subscribe(endpoint_uri="https://hooks.example.com:8443/")
+    stored.subscription.endpoint_uri = "https://hooks.example.com:5432/"
+    request = UpdateSubscriptionRequest(
+        subscription=stored.subscription, update_mask=FieldMask(paths=["endpoint_uri"])
+    )
+    failure = await failure_of(service.subscriptions.UpdateSubscription(request))
+    assert failure.reason == "ENDPOINT_FORBIDDEN"
+    assert failure.violations == {"subscription.endpoint_uri": "ENDPOINT_FORBIDDEN"}
+    assert b"has a port that this service does not connect to: 5432" in failure.raw
 
 
 async def test_literal_address_within_the_ranges_is_accepted(service: Service) -> None:

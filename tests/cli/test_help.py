@@ -10,6 +10,7 @@ VARIABLES = {
     "--database": "SIGNALPOST_DATABASE_URL",
     "--http": "SIGNALPOST_HTTP",
     "--egress-allow": "SIGNALPOST_EGRESS_ALLOW",
+    "--egress-ports": "SIGNALPOST_EGRESS_PORTS",
     "--egress-ca": "SIGNALPOST_EGRESS_CA",
     "--retention": "SIGNALPOST_RETENTION",
     "--failed-retention": "SIGNALPOST_FAILED_RETENTION",

@@ -33,9 +33,11 @@ def test_it_announces_itself_serves_and_ends_with_zero(tmp_path: Path, number: i
 
 def test_dev_is_said_at_start(tmp_path: Path) -> None:
     flags = ("--dev", "--egress-allow", "10.0.0.0/8", "--egress-allow", "fd00::/8")
-    with running("serve", *FREE, *flags, cwd=tmp_path) as served:
+    ports = ("--egress-ports", "443,8000-8999")
+    with running("serve", *FREE, *flags, *ports, cwd=tmp_path) as served:
         served.wait_for(r"gRPC .*\(reflection on\)$")
         served.wait_for(r"10\.0\.0\.0/8, fd00::/8 allowed")
+        served.wait_for(r"ports +443, 8000-8999 and no others$")
         served.wait_for(r"--dev .*plain http.*for development only$")
 
 

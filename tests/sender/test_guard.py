@@ -89,6 +89,25 @@ async def test_the_service_never_connects_to_itself(
     assert own.connections == 0
 
 
+async def test_a_port_is_judged_whenever_it_is_dialled(
+    senders: Senders, receivers: Receivers, names: NameServer
+) -> None:
+    names.zone["database.example"] = ["127.0.0.1"]
+    usual = senders.make()
+    for host in ("127.0.0.1", "database.example"):
+        for port in (22, 25, 6379):
+            assert_says_nothing(await usual.send(webhook(f"https://{host}:{port}/")))
+    receiver, other = [await receivers.start(answering(OK)) for _ in range(2)]
+    uri = f"http://127.0.0.1:{receiver.port}/"
+    assert (await usual.send(webhook(uri))).outcome is Outcome.SUCCEEDED
+    only = range(other.port, other.port + 1)
+    narrow = senders.make(EgressPolicy(loopback=True, ports=(only,)))
+    assert_says_nothing(await narrow.send(webhook(uri)))
+    result = await narrow.send(webhook(f"http://127.0.0.1:{other.port}/"))
+    assert result.outcome is Outcome.SUCCEEDED
+    assert (receiver.connections, other.connections) == (1, 1)
+
+
 async def test_a_subscription_narrows_where_its_events_go(
     sender: HttpSender, receivers: Receivers
 ) -> None:

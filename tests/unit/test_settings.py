@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from signalpost.domain.egress_ports import DEFAULT_PORTS
 from signalpost.domain.retention import Retention
 from signalpost.settings import Address, SettingsInvalid, load
 
@@ -62,11 +63,31 @@ def test_ranges_come_as_repeated_flags_or_separated_by_commas() -> None:
     assert load({}, environment).egress_allow == ranges
 
 
+def test_ports_are_numbers_and_ranges_that_replace_the_default() -> None:
+    assert load({}, {}).egress_ports == DEFAULT_PORTS
+    assert load({"egress_ports": "443,8000-8999"}, {}).egress_ports == (
+        range(443, 444),
+        range(8000, 9000),
+    )
+    environment = {"SIGNALPOST_EGRESS_PORTS": " 80 , 65535 "}
+    assert load({}, environment).egress_ports == (range(80, 81), range(65535, 65536))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0", "65536", "-1", "1-", "-", "9-8", "0-9", "1-65536", "https", "1.5", "1e3", "٣", ",", " "],
+)
+def test_what_is_no_port_is_refused(text: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"--egress-ports \(SIGNALPOST_EGRESS_PORTS\)"):
+        load({"egress_ports": text}, {})
+
+
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     environment = {
         "SIGNALPOST_LISTEN": "0.0.0.0:50051",
         "SIGNALPOST_HTTP": "9464",
         "SIGNALPOST_EGRESS_ALLOW": "10.1.2.3/16",
+        "SIGNALPOST_EGRESS_PORTS": "443,0",
         "SIGNALPOST_EGRESS_CA": str(tmp_path / "missing.pem"),
         "SIGNALPOST_HOST_CONCURRENCY": "0",
         "SIGNALPOST_LOG_LEVEL": "loud",
@@ -82,6 +103,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         "SIGNALPOST_LISTEN",
         "SIGNALPOST_HTTP",
         "SIGNALPOST_EGRESS_ALLOW",
+        "SIGNALPOST_EGRESS_PORTS",
         "SIGNALPOST_EGRESS_CA",
         "SIGNALPOST_HOST_CONCURRENCY",
         "SIGNALPOST_LOG_LEVEL",

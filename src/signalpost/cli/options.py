@@ -72,6 +72,15 @@ egress_allow: Decorator = click.option(
         default="none",
     ),
 )
+egress_ports: Decorator = click.option(
+    "--egress-ports",
+    metavar="PORTS",
+    help=_help(
+        "The only ports that webhooks may go to, such as 443,8000-8999.",
+        variable="SIGNALPOST_EGRESS_PORTS",
+        default="443, and from 1024 up all but well-known ones of databases, mail and the like",
+    ),
+)
 egress_ca: Decorator = click.option(
     "--egress-ca",
     metavar="FILE",

@@ -8,6 +8,7 @@ import uvloop
 from signalpost import __version__, app
 from signalpost.cli import options
 from signalpost.cli.terminal import visible
+from signalpost.domain.egress_ports import DEFAULT_PORTS, write_ports
 from signalpost.settings import Settings
 from signalpost.telemetry import logs
 
@@ -17,6 +18,7 @@ from signalpost.telemetry import logs
 @options.database
 @options.http
 @options.egress_allow
+@options.egress_ports
 @options.egress_ca
 @options.retention
 @options.failed_retention
@@ -66,6 +68,8 @@ def _announcement(settings: Settings, running: app.Running) -> str:
     if settings.egress_allow:
         ranges = ", ".join(str(network) for network in settings.egress_allow)
         lines.append(f"  egress     {ranges} allowed besides public addresses")
+    if settings.egress_ports != DEFAULT_PORTS:
+        lines.append(f"  ports      {write_ports(settings.egress_ports)} and no others")
     if settings.egress_ca:
         lines.append(f"  trusting   {visible(str(settings.egress_ca))} besides the system's roots")
     if settings.dev:

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from signalpost.domain.egress_ports import DEFAULT_PORTS, Ports
 from signalpost.domain.subscription import IpNetwork
 
 IpAddress = IPv4Address | IPv6Address
@@ -94,11 +95,13 @@ METADATA = frozenset(
 class EgressPolicy:
     """Where the operator lets the service connect: to public addresses, and to `allowed` ranges.
 
-    `loopback` opens the loopback addresses as well, for development.
+    `loopback` opens the loopback addresses as well, for development. Wherever it goes, only
+    `ports` are connected to.
     """
 
     allowed: tuple[IpNetwork, ...] = ()
     loopback: bool = False
+    ports: Ports = DEFAULT_PORTS
 
     def permits(self, address: IpAddress) -> bool:
         """Tell whether the service may connect to an address.
@@ -113,6 +116,10 @@ class EgressPolicy:
         if address in METADATA:
             return any(_is_exactly(network, address) for network in self.allowed)
         return is_public(address) or (self.loopback and address.is_loopback) or self.opens(address)
+
+    def permits_port(self, port: int) -> bool:
+        """Tell whether the service may connect to a port."""
+        return any(port in ports for ports in self.ports)
 
     def opens(self, address: IpAddress) -> bool:
         """Tell whether the operator allowed a range that holds this address."""

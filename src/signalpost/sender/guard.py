@@ -63,6 +63,8 @@ class Guard:
     ) -> str | None:
         local = address in self._interfaces.addresses()
         own_ports = {own_port for _, own_port in self._own_listeners()}
+        if not self._policy.permits_port(port):
+            return "the port is not allowed"
         if port in own_ports and (local or address.is_loopback or address.is_unspecified):
             return "it is a listener of this service"
         if not self._policy.permits(address):

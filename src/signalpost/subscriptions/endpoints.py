@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from signalpost.domain.address import EgressPolicy, within
@@ -31,25 +31,30 @@ class EndpointRules:
     ) -> list[Violation]:
         """Say what is wrong with an endpoint and the headers for it.
 
-        A literal address is judged here and now, a name by its addresses whenever it is dialled.
+        Its port is judged here and now, and whenever it is dialled; so is a literal address. A
+        name is judged by its addresses whenever these are dialled.
         """
         found = [
             Violation(f'{_HEADERS}["{name}"]' if name else _HEADERS, Reason.FIELD_INVALID, wrong)
             for name, wrong in header_violations(headers)
         ]
-        if (forbidden := self._forbidden(uri, allowed_ip_ranges)) is not None:
-            found.insert(0, Violation(_URI, Reason.ENDPOINT_FORBIDDEN, forbidden))
-        return found
+        forbidden = [
+            Violation(_URI, Reason.ENDPOINT_FORBIDDEN, wrong)
+            for wrong in self._forbidden(uri, allowed_ip_ranges)
+        ]
+        return forbidden + found
 
-    def _forbidden(self, uri: str, allowed_ip_ranges: Sequence[IpNetwork]) -> str | None:
+    def _forbidden(self, uri: str, allowed_ip_ranges: Sequence[IpNetwork]) -> Iterator[str]:
         try:
-            address = self.parse(uri).address
+            endpoint = self.parse(uri)
         except EndpointInvalid as error:
-            return str(error)
-        if address is None:
-            return None
-        if not self.policy.permits(address):
-            return "is an address that this service does not connect to"
-        if not within(address, allowed_ip_ranges):
-            return "is an address outside of allowed_ip_ranges"
-        return None
+            yield str(error)
+            return
+        if not self.policy.permits_port(endpoint.port):
+            yield f"has a port that this service does not connect to: {endpoint.port}"
+        if endpoint.address is None:
+            return
+        if not self.policy.permits(endpoint.address):
+            yield "is an address that this service does not connect to"
+        elif not within(endpoint.address, allowed_ip_ranges):
+            yield "is an address outside of allowed_ip_ranges"

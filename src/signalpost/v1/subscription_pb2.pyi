@@ -152,7 +152,8 @@ class Subscription(_message.Message):
     """Optional. Name for people, at most 63 characters."""
     endpoint_uri: _builtins.str
     """Required. Where to send events: an absolute `https` URI of at most 2048
-    characters.
+    characters. Its port is 443, or one from 1024 up that no well-known other
+    service has, unless the operator of the server chose the ports.
     """
     ordered: _builtins.bool
     """Optional. Sends the events of one resource strictly in the order in which
