@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from signalpost import signals
+
+_DRAINING = ("serve", "demo", "listen")
+"""Commands that run until they are asked to end, and then end in good order."""
+
 _MISSING = (
     "signalpost: the command needs the server's packages ({} is missing).\n"
     'Install them with: pip install "signalpost[server]"\n'
@@ -12,6 +17,8 @@ _MISSING = (
 
 def main() -> None:
     """Run the command. Exits with 1 if the extra `server` is not installed."""
+    if len(sys.argv) > 1 and sys.argv[1] in _DRAINING:
+        signals.hold(*signals.ENDING)
     try:
         from signalpost.cli.command import signalpost  # noqa: PLC0415 - may be missing
     except ModuleNotFoundError as missing:

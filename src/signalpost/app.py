@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import secrets
-import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Final
 
 import uuid_utils
 
-from signalpost import __version__, failpoints
+from signalpost import __version__, failpoints, signals
 from signalpost.api.convert_event_types import builtin_event_types
 from signalpost.api.server import AddressUnavailable, Server, Services, build_server
 from signalpost.api.watching import WatchLimits
@@ -91,12 +90,12 @@ async def serve(settings: Settings, *, ready: Callable[[Running], None] | None =
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        signals.let_end(loop)
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+    signals.heed(loop, dict.fromkeys(signals.ENDING, end))
+    if stop.is_set():
+        return
     async with running(settings) as service:
         _spare_the_collector()
         if ready is not None:

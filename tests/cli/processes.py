@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -59,6 +59,19 @@ class Running:
             if match := re.search(pattern, text, re.MULTILINE):
                 return match
         raise AssertionError(f"no {pattern!r} in {self.seen!r}; {self.end()}")
+
+    def wait_until_loaded(self, library: str) -> None:
+        """Return when the process has loaded a library, which it must while it lives."""
+        maps = Path(f"/proc/{self._process.pid}/maps")
+        self._wait_until(lambda: library in maps.read_text(), f"without {library}")
+
+    def wait_until_it_made(self, file: Path) -> None:
+        """Return when the process has made a file, which it must while it lives."""
+        self._wait_until(file.exists, f"without {file.name}")
+
+    def _wait_until(self, condition: Callable[[], bool], without: str) -> None:
+        while not condition():
+            assert self._process.poll() is None, f"it ended {without}"
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal; return the exit code and what went to standard error."""

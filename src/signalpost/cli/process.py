@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Coroutine
 from typing import Any
 
 import uvloop
+
+from signalpost import signals
 
 
 def run(work: Coroutine[Any, Any, int], *, when_interrupted: int) -> int:
@@ -27,12 +28,10 @@ async def _guarded(work: Coroutine[Any, Any, int], *, when_interrupted: int) -> 
     def interrupt() -> None:
         nonlocal interrupted
         interrupted = True
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        signals.let_end(loop)
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupt)
+    signals.heed(loop, dict.fromkeys(signals.ENDING, interrupt))
     try:
         return await task
     except asyncio.CancelledError:
