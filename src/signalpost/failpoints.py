@@ -2,6 +2,7 @@
 
 Armed once at start by `SIGNALPOST_FAILPOINT=name:action`, otherwise every `hit` returns at
 once. Actions: `kill` ends the process as a power cut would, `raise` raises `InjectedFault`.
+With `name=subject:action` it fails for that subject only.
 
 | point | where |
 |---|---|
@@ -9,6 +10,7 @@ once. Actions: `kill` ends the process as a power cut would, `raise` raises `Inj
 | publish.after_commit | committed, not answered |
 | fanout.mid | half of the deliveries of a transaction are written |
 | claim.after_commit | leases are durable, no request is made |
+| worker.on_event | an attempt of an event, its subject, is about to be made |
 | http.mid_body | half of the body of a request is sent |
 | outcome.before_commit | an attempt's outcome is written, not committed |
 | outcome.after_commit | committed, not yet acted upon |
@@ -35,6 +37,7 @@ POINTS: Final = frozenset(
         "publish.after_commit",
         "fanout.mid",
         "claim.after_commit",
+        "worker.on_event",
         "http.mid_body",
         "outcome.before_commit",
         "outcome.after_commit",
@@ -52,24 +55,26 @@ POINTS: Final = frozenset(
 ACTIONS: Final = frozenset({"kill", "raise"})
 
 _armed: dict[str, str] = {}
+_subjects: dict[str, str] = {}
 
 
 class InjectedFault(Exception):
     """Raised by a point that is armed with `raise`."""
 
 
-def parse(spec: str) -> tuple[str, str]:
-    """Read `name:action`. Raises ValueError if either is unknown."""
-    name, _, action = spec.partition(":")
+def parse(spec: str) -> tuple[str, str, str]:
+    """Read `name:action` or `name=subject:action`. Raises ValueError if one is unknown."""
+    point, _, action = spec.rpartition(":")
+    name, _, subject = point.partition("=")
     if name not in POINTS or action not in ACTIONS:
         raise ValueError(f"{spec!r} is not one of {sorted(POINTS)} with :{' or :'.join(ACTIONS)}")
-    return name, action
+    return name, subject, action
 
 
 def arm(spec: str) -> None:
-    """Arm a point: `name:action`. Raises ValueError if either is unknown."""
-    name, action = parse(spec)
-    _armed[name] = action
+    """Arm a point: `name:action` or `name=subject:action`. Raises ValueError, as `parse` does."""
+    name, subject, action = parse(spec)
+    _armed[name], _subjects[name] = action, subject
 
 
 def is_armed(name: str) -> bool:
@@ -77,9 +82,11 @@ def is_armed(name: str) -> bool:
     return name in _armed
 
 
-def hit(name: str) -> None:
-    """Fail here if this point is armed."""
+def hit(name: str, *, subject: str = "") -> None:
+    """Fail here if this point is armed, for this subject or for all."""
     if not _armed:
+        return
+    if _subjects.get(name, "") not in ("", subject):
         return
     match _armed.get(name):
         case "kill":

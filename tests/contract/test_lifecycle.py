@@ -50,12 +50,15 @@ VERDICTS = strategies.sampled_from(
 class Expected:
     """What must be true of a delivery."""
 
+    key: DeliveryKey
     lane_id: LaneId
     state: DeliveryState = DeliveryState.PENDING
     attempts: int = 0
     tries: int = 0
+    crashes: int = 0
     token: int = 0
     lease: Lease | None = None
+    claimed: datetime = NOW
     expires: datetime = NOW
     to_cancel: bool = False
 
@@ -139,7 +142,7 @@ class Lifecycle(RuleBasedStateMachine):
         lane_of = {found.subscription_id: lane_id for lane_id, found in self.live.items()}
         for found in self.all_deliveries():
             if found.key not in known:
-                self.expected[found.key] = Expected(lane_of[found.subscription_id])
+                self.expected[found.key] = Expected(found.key, lane_of[found.subscription_id])
 
     @rule(
         target=leases,
@@ -166,6 +169,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert (lease.number, lease.tries) == (delivery.attempts + 1, delivery.tries)
             assert (lease.lane_id, lease.due <= self.now) == (delivery.lane_id, True)
             delivery.lease, delivery.token, delivery.expires = lease, lease.token, until
+            delivery.claimed = self.now
         return leases
 
     @rule(lease=leases, verdict=VERDICTS)
@@ -184,6 +188,7 @@ class Lifecycle(RuleBasedStateMachine):
     def follow(self, delivery: Expected, verdict: Verdict) -> None:
         delivery.lease = None
         delivery.attempts += 1
+        delivery.crashes = 0
         if isinstance(verdict, Succeed):
             delivery.state = DeliveryState.SUCCEEDED
         elif delivery.to_cancel or delivery.lane_id not in self.live:
@@ -216,16 +221,27 @@ class Lifecycle(RuleBasedStateMachine):
             for delivery in self.expected.values()
             if delivery.lease is not None and delivery.expires <= self.now
         ]
-        for delivery in expired:
-            self.follow(delivery, RetryAt(self.now, charged=False))
         affected = {found.lane_id for found in expired} & self.live.keys()
+        self.interrupt(expired)
         assert {lane.lane_id for lane in lanes} == affected
 
     def recover(self) -> None:
         leased = [found for found in self.expected.values() if found.lease is not None]
         assert self.run(self.store.recover(now=self.now)) == len(leased)
-        for delivery in leased:
+        self.interrupt(leased)
+
+    def interrupt(self, under_way: Sequence[Expected]) -> None:
+        """Of those under way in three crashes in a row, the one claimed last goes no more."""
+        suspects = [found for found in under_way if found.crashes == 2]
+        last = max(suspects, key=lambda found: (found.claimed, found.key), default=None)
+        for delivery in under_way:
+            crashes = min(delivery.crashes + 1, 2)
             self.follow(delivery, RetryAt(self.now, charged=False))
+            delivery.crashes = crashes
+        if last is not None:
+            last.crashes = 0
+            if last.state is DeliveryState.PENDING:
+                last.state = DeliveryState.FAILED
 
     @rule(lane_id=consumes(lanes), limit=strategies.integers(1, 5))
     def delete(self, lane_id: LaneId, limit: int) -> None:

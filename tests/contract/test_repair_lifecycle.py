@@ -121,7 +121,7 @@ class RepairLifecycle(Lifecycle):
             if found.key not in known:
                 assert matches
                 assert order.scope is not ReplayScope.FAILED
-                self.expected[found.key] = Expected(lane_id)
+                self.expected[found.key] = Expected(found.key, lane_id)
                 self.owed.append((found.event_id, found.subscription_id))
                 continue
             delivery = self.expected[found.key]

@@ -1,7 +1,9 @@
-"""A service that is dead, looked at in its file."""
+"""A service that dies, again and again, and what it leaves in its file."""
 
 import sqlite3
 from contextlib import closing
+
+import grpc.aio
 
 from tests.e2e.service import Service
 
@@ -13,3 +15,21 @@ def leased(service: Service) -> int:
             "SELECT count(*) FROM queue WHERE lease_until IS NOT NULL"
         ).fetchone()
     return int(count)
+
+
+async def outlive(service: Service, *, failpoint: str) -> int:
+    """Start it until it lives to see the end of all deliveries; return how often it died."""
+    deaths = 0
+    while True:
+        try:
+            await service.start(failpoint=failpoint)
+        except AssertionError:
+            deaths += 1
+            continue
+        try:
+            await service.drained()
+        except grpc.aio.AioRpcError:
+            await service.ended()
+            deaths += 1
+        else:
+            return deaths

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import uuid
+from contextlib import suppress
 
 import grpc.aio
 import pytest
@@ -12,7 +13,7 @@ from signalpost.v1.delivery_pb2 import Delivery, DeliveryAttempt
 from signalpost.v1.delivery_service_pb2 import GetDeliveryRequest
 from signalpost.v1.event_service_pb2 import PublishResult
 from tests.e2e.checker import History, judge
-from tests.e2e.crashes import leased
+from tests.e2e.crashes import leased, outlive
 from tests.e2e.receiver import Receiver, Request
 from tests.e2e.service import Service, connected
 
@@ -136,6 +137,34 @@ async def test_killed_in_delivery_it_is_taken_up_again(
     assert await _outcomes(service, delivery) == (
         ["SUCCEEDED"] if point == "outcome.after_commit" else ["INTERRUPTED", "SUCCEEDED"]
     )
+    assert await service.stop() == 0
+
+
+@every_round
+async def test_an_event_that_kills_the_process_is_quarantined_and_the_rest_flows(
+    service: Service, receiver: Receiver, round_: int
+) -> None:
+    await service.start()
+    paths = await _subscribe_all(service, receiver, 3)
+    await service.stop()
+    before, after = ([f"{side}-{n}" for n in range(15)] for side in ("before", "after"))
+    failpoint = "worker.on_event=deadly:kill"
+    await service.start(failpoint=failpoint)
+    with suppress(grpc.aio.AioRpcError):  # it may be dead before it answers
+        await service.publish(*map(connected, (*before, "deadly", *after)))
+    assert await service.ended() == -signal.SIGKILL
+    deaths = 1 + await outlive(service, failpoint=failpoint)
+    # Each of its three deliveries may die three times; nothing else brings the service down.
+    assert 3 <= deaths <= 3 * len(paths)
+    deliveries = await service.drained()
+    assert len(deliveries) == 31 * len(paths)
+    failed = [found for found in deliveries if found.state != Delivery.SUCCEEDED]
+    assert [found.event_id for found in failed] == ["deadly"] * len(paths)
+    assert {found.failure_reason for found in failed} == {Delivery.INTERNAL}
+    for delivery in failed:
+        assert await _outcomes(service, delivery) == ["INTERRUPTED"] * 3
+    assert "deadly" not in {request.event_id for request in receiver.requests}
+    assert sum("quarantined a delivery" in line for line in service.log) == len(failed)
     assert await service.stop() == 0
 
 

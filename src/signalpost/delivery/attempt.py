@@ -10,6 +10,7 @@ from typing import cast
 
 from opentelemetry.trace import Span
 
+from signalpost import failpoints
 from signalpost.delivery.request import build_request
 from signalpost.delivery.targets import Targets
 from signalpost.domain.delivery import Attempt, FailureReason, Lease
@@ -88,6 +89,7 @@ class Attempter:
         task = _current_task()
         self._under_way.add(task)
         try:
+            failpoints.hit("worker.on_event", subject=lease.event_id)
             subscription = await self._targets.of(lease)
             policy = subscription.retry_policy
             tracing.aimed(span, subscription)

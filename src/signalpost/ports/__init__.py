@@ -264,7 +264,8 @@ class DeliveryQueue(Protocol):
         """Take up all leases of a former process at once; return how many.
 
         Each gets an attempt INTERRUPTED on record, which its retry policy is not charged
-        for, and is due now. Called before the first claim.
+        for, and is due as `domain.quarantine` has it: now, or soon, or never again. Called
+        before the first claim.
         """
         ...
 

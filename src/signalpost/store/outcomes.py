@@ -6,18 +6,20 @@ that is not found was leased anew meanwhile, and nothing of it is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import assert_never
+from datetime import datetime
+from itertools import count
+from typing import Final, assert_never
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from signalpost.domain.delivery import Attempt, DeliveryState, FailureReason, Trigger
-from signalpost.domain.ids import LaneId
+from signalpost.domain.ids import LaneId, delivery_id
 from signalpost.domain.lane import Lane
-from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.pace import Pace
+from signalpost.domain.quarantine import MOST_CRASHES, UNKNOWN, Interrupted, take_up
 from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.ports import AttemptRecord, Recorded
@@ -27,8 +29,11 @@ from signalpost.store.news import Changing, note_changed
 from signalpost.store.order import Line, settle
 from signalpost.store.statements import AnyRow, Driven, Keyed, Values
 from signalpost.store.tables import LEASED, WAITING, deliveries, queue, subscriptions
+from signalpost.store.tables import attempts as recorded
 from signalpost.store.tally import Tally, tally_of
 from signalpost.store.units import from_time, to_optional_time, to_time
+
+_logger: Final = logging.getLogger(__name__)
 
 _ROWS = select(
     queue.c.id,
@@ -104,10 +109,18 @@ _END = Changing(
     "now",
 )
 
-_INTERRUPTED = AttemptResult(
-    outcome=Outcome.INTERRUPTED,
-    latency=timedelta(0),
-    error_message="the service stopped before the outcome was known",
+# The crash itself is not on record yet, so one that is in its third has two behind it.
+_CRASHES_BEFORE = Keyed(
+    lambda keys: (
+        select(recorded.c.delivery_id, queue.c.attempts - recorded.c.number)
+        .join(queue, queue.c.id == recorded.c.delivery_id)
+        .where(
+            recorded.c.delivery_id.in_(keys),
+            recorded.c.number > queue.c.attempts - (MOST_CRASHES - 1),
+            recorded.c.error_code == bindparam("error_code"),
+        )
+    ),
+    "error_code",
 )
 
 
@@ -206,17 +219,42 @@ def _is_active(row: AnyRow) -> bool:
     return row.delete_time is None and row.state == State.ACTIVE
 
 
-def _interrupt(conn: Connection, rows: Iterable[AnyRow], *, now: datetime) -> None:
+def _interrupt(conn: Connection, rows: Sequence[AnyRow], *, now: datetime) -> None:
     changes = _Changes(tally_of(conn))
-    for row in rows:
+    interrupted = _interrupted(conn, rows)
+    for row, (result, verdict) in zip(rows, take_up(interrupted, now=now), strict=True):
         attempt = Attempt(
             number=row.attempts + 1,
             trigger=Trigger(row.cause),
             start_time=to_time(row.claim_time),
-            result=_INTERRUPTED,
+            result=result,
         )
-        changes.add(row, attempt, verdict=RetryAt(now, charged=False), now=now)
+        changes.add(row, attempt, verdict=verdict, now=now)
+        if isinstance(verdict, GiveUp):
+            _logger.error(
+                "quarantined a delivery: the service died in each of its last attempts",
+                extra={"delivery_id": delivery_id(row.id), "lane": row.lane_id},
+            )
     changes.apply(conn, now=now)
+
+
+def _interrupted(conn: Connection, rows: Sequence[AnyRow]) -> list[Interrupted]:
+    keys = [row.id for row in rows]
+    behind: dict[int, set[int]] = {key: set() for key in keys}
+    for key, age in _CRASHES_BEFORE.fetch(conn, keys, values=(UNKNOWN.error_code,)):
+        behind[key].add(age)
+    return [
+        Interrupted(
+            claim_time=to_time(row.claim_time),
+            key=row.id,
+            crashes=1 + _in_a_row(behind[row.id]),
+        )
+        for row in rows
+    ]
+
+
+def _in_a_row(ages: Collection[int]) -> int:
+    return next(age for age in count() if age not in ages)
 
 
 def _is_canceled(row: AnyRow) -> bool:

@@ -1,0 +1,46 @@
+"""What becomes of deliveries that a crash interrupted, by how often in a row that happened."""
+
+from datetime import UTC, datetime, timedelta
+
+from signalpost.domain.delivery import FailureReason
+from signalpost.domain.quarantine import SPACING, Interrupted, take_up
+from signalpost.domain.verdict import GiveUp, RetryAt
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def interrupted(key: int, *, crashes: int, claimed: float = 0) -> Interrupted:
+    return Interrupted(claim_time=NOW + timedelta(seconds=claimed), key=key, crashes=crashes)
+
+
+def verdicts(*under_way: Interrupted) -> list[RetryAt | GiveUp]:
+    return [verdict for _, verdict in take_up(under_way, now=NOW)]
+
+
+def again(after: timedelta = timedelta()) -> RetryAt:
+    return RetryAt(NOW + after, charged=False)
+
+
+def test_what_one_crash_interrupted_goes_again_at_once() -> None:
+    assert verdicts(*(interrupted(n, crashes=1) for n in range(3))) == [again()] * 3
+
+
+def test_what_two_in_a_row_interrupted_goes_again_one_after_the_other() -> None:
+    assert verdicts(
+        interrupted(1, crashes=2), interrupted(2, crashes=1), interrupted(3, crashes=2)
+    ) == [again(), again(), again(SPACING)]
+
+
+def test_of_what_three_interrupted_only_what_was_claimed_last_is_given_up() -> None:
+    given_up = GiveUp(FailureReason.INTERNAL)
+    assert verdicts(
+        interrupted(1, crashes=3, claimed=1),
+        interrupted(2, crashes=3, claimed=2),
+        interrupted(3, crashes=2, claimed=3),
+        interrupted(4, crashes=1, claimed=4),
+    ) == [again(), given_up, again(SPACING), again()]
+
+
+def test_of_two_claimed_together_one_is_given_up() -> None:
+    kinds = [type(verdict) for verdict in verdicts(*(interrupted(n, crashes=3) for n in (1, 2)))]
+    assert kinds == [RetryAt, GiveUp]
