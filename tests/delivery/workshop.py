@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from signalpost.delivery.limiter import Limiter
 from signalpost.delivery.pruner import Pruner
 from signalpost.delivery.worker import LEASE
 from signalpost.domain.address import EgressPolicy
@@ -35,7 +36,10 @@ _PATIENCE_SECONDS = 30
 
 @dataclass(eq=False)
 class Held:
-    """A request under way. A `late` one outlived its lease, a `loose` one a change of order."""
+    """A request under way. A `late` one outlived its lease, a `loose` one a change of order.
+
+    `version` is that of its subscription when it began.
+    """
 
     lane_id: LaneId
     event_id: EventId
@@ -43,6 +47,7 @@ class Held:
     result: asyncio.Future[AttemptResult]
     late: bool = False
     loose: bool = False
+    version: int = 0
 
 
 class HeldSender(FakeSender):
@@ -142,6 +147,13 @@ class Workshop:
             while not replay.done():
                 await self.replayer.run_once()
         return replay.result()
+
+    async def keep_within(self, limit: int) -> None:
+        """Let all lanes give up what they hold beyond a limit, or for too long."""
+        lanes, upkeep = self.engine.lanes, self.store.upkeep
+        limiter = Limiter(upkeep, lanes=lanes, clock=self.clock, limit=limit)
+        while await limiter.run_once():
+            pass
 
     async def prune(self) -> None:
         """Prune until a round ends."""
