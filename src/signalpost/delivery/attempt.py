@@ -19,7 +19,13 @@ from signalpost.domain.ids import delivery_id
 from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.subscription import RetryPolicy
 from signalpost.domain.verdict import GiveUp, Verdict, decide
-from signalpost.ports import AttemptRecord, Clock, SecretUnreadable, Sender
+from signalpost.ports import (
+    AttemptRecord,
+    Clock,
+    SecretUnreadable,
+    Sender,
+    SubscriptionUnreadable,
+)
 from signalpost.telemetry import tracing
 from signalpost.telemetry.tracing import UNTRACED, Tracing
 
@@ -63,6 +69,8 @@ class Attempter:
             return _given_up(lease, start, "SUBSCRIPTION_DELETED", "the subscription was deleted")
         except SecretUnreadable as error:
             return _given_up(lease, start, "SECRET_UNREADABLE", str(error))
+        except SubscriptionUnreadable as error:
+            return _given_up(lease, start, "SUBSCRIPTION_UNREADABLE", str(error))
         except Exception:  # a bug met by one delivery must not stop the others
             _logger.exception("delivery %s failed inside the service", delivery_id(lease.key))
             return _given_up(lease, start, "INTERNAL", "the service failed; see its log")

@@ -21,7 +21,7 @@ class Targets:
         self._kept: OrderedDict[LaneId, Subscription] = OrderedDict()
 
     async def of(self, lease: Lease) -> Subscription:
-        """Return the subscription of a lease. Raises NotFound if deleted, SecretUnreadable."""
+        """Return the subscription of a lease. Raises what `subscription_of` raises."""
         kept = self._kept.get(lease.lane_id)
         if kept is not None and kept.version >= lease.subscription_version:
             self._kept.move_to_end(lease.lane_id)

@@ -15,6 +15,7 @@ MAX_HEADER_BYTES = 8 * 1024
 """Names and values together."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 RESERVED_NAMES = frozenset(
@@ -54,6 +55,16 @@ def header_violations(headers: Mapping[str, str]) -> list[tuple[str, str]]:
         if (wrong := _wrong_with_name(name) or _wrong_with_value(value))
     ]
     return found + _repeated(headers) + _too_much(headers)
+
+
+def are_sendable(headers: Mapping[str, str]) -> bool:
+    """Tell whether headers that are stored stay within their lines of a request.
+
+    Those that passed do, whatever was refused at that time.
+    """
+    return all(
+        _TOKEN.fullmatch(name) and not _CONTROL.search(value) for name, value in headers.items()
+    )
 
 
 def _wrong_with_name(name: str) -> str | None:

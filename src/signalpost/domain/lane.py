@@ -41,8 +41,12 @@ class Lane:
 
 
 def host_of(endpoint_uri: str) -> str:
-    """Return the host of a canonical URI, an IPv6 address without its brackets."""
-    authority = endpoint_uri.split("/", 3)[2]
+    """Return the host of a canonical URI, an IPv6 address without its brackets.
+
+    Of what is no such URI nothing is said: an empty text.
+    """
+    _, _, authority = endpoint_uri.partition("://")
+    authority = authority.partition("/")[0]
     if authority.startswith("["):
         return authority[1:].partition("]")[0]
     return authority.partition(":")[0]

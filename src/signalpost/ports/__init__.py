@@ -224,6 +224,10 @@ class SecretUnreadable(Exception):
     """A stored secret cannot be opened with the master key; the message names no secret."""
 
 
+class SubscriptionUnreadable(Exception):
+    """What is stored of a subscription is damaged; the message names no value of it."""
+
+
 # For `delivery`.
 
 
@@ -282,7 +286,8 @@ class DeliveryQueue(Protocol):
     ) -> Sequence[Lease]:
         """Lease the deliveries that are due for longest, at most `count` of each lane.
 
-        Nothing of a lane whose subscription is paused, suspended or deleted.
+        Nothing of a lane whose subscription is paused, suspended or deleted. One whose event
+        is gone ends as FAILED for INTERNAL instead.
         """
         ...
 
@@ -314,7 +319,10 @@ class DeliveryQueue(Protocol):
         ...
 
     async def subscription_of(self, lane_id: LaneId) -> Subscription:
-        """Return the subscription of a lane. Raises NotFound if deleted, SecretUnreadable."""
+        """Return the subscription of a lane.
+
+        Raises NotFound if deleted, SecretUnreadable, SubscriptionUnreadable.
+        """
         ...
 
 

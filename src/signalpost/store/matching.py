@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -16,8 +18,10 @@ from signalpost.domain.suspension import EVENT_TYPE
 from signalpost.store.documents import read_filter
 from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import Ordering
-from signalpost.store.statements import Driven
+from signalpost.store.statements import AnyRow, Driven
 from signalpost.store.tables import subscriptions
+
+_logger: Final = logging.getLogger(__name__)
 
 _MOST_TENANTS = 10_000
 
@@ -87,12 +91,25 @@ class Matching:
         return found
 
 
+def _read_filter(row: AnyRow) -> EventFilter:
+    try:
+        return read_filter(row.filter)
+    except (ValueError, TypeError, AttributeError):
+        # What it may have chosen must not get lost, nor must others wait for its repair. Nothing
+        # is sent meanwhile: as the subscription cannot be read, its deliveries fail.
+        _logger.exception(
+            "the filter of a subscription is damaged: all that is published to it fails",
+            extra={"tenant_id": row.tenant_id, "subscription_id": row.subscription_id},
+        )
+        return EventFilter()
+
+
 def _load(conn: Connection, tenant_id: TenantId) -> tuple[Recipient, ...]:
     return tuple(
         Recipient(
             lane=lane(row),
             subscription_id=SubscriptionId(row.subscription_id),
-            filter=read_filter(row.filter),
+            filter=_read_filter(row),
             active=row.state == State.ACTIVE,
             ordered=Ordering(row.ordering).is_ordered,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Final, assert_never
 
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from signalpost.domain.delivery import Attempt, DeliveryState, FailureReason, Trigger
 from signalpost.domain.ids import LaneId, delivery_id
 from signalpost.domain.lane import Lane
+from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.pace import Pace
 from signalpost.domain.quarantine import MOST_CRASHES, UNKNOWN, Interrupted, take_up
 from signalpost.domain.subscription import State
@@ -124,6 +125,14 @@ _CRASHES_BEFORE = Keyed(
 )
 
 
+_EVENT_GONE = AttemptResult(
+    outcome=Outcome.INTERRUPTED,
+    latency=timedelta(0),
+    error_code="EVENT_GONE",
+    error_message="the event is gone from the database",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordCall:
     """One call of `record`."""
@@ -213,6 +222,26 @@ def end_pending(
     )
     for row in rows:
         tally.ended(row.lane_id, state, at=at)
+
+
+def give_up_lost(conn: Connection, keys: Sequence[int], *, now: datetime) -> None:
+    """End deliveries that wait, and whose event is gone."""
+    if not keys:
+        return
+    changes = _Changes(tally_of(conn))
+    for row in _BY_ID.fetch(conn, keys):
+        attempt = Attempt(
+            number=row.attempts + 1,
+            trigger=Trigger(row.cause),
+            start_time=now,
+            result=_EVENT_GONE,
+        )
+        changes.add(row, attempt, verdict=GiveUp(FailureReason.INTERNAL), now=now)
+        _logger.error(
+            "gave up a delivery: its event is gone from the database",
+            extra={"delivery_id": delivery_id(row.id), "lane": row.lane_id},
+        )
+    changes.apply(conn, now=now)
 
 
 def _is_active(row: AnyRow) -> bool:

@@ -25,7 +25,7 @@ from signalpost.domain.subscription import State
 from signalpost.ports import Backlog, Pick
 from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import IS_ARRANGED
-from signalpost.store.outcomes import end_pending
+from signalpost.store.outcomes import end_pending, give_up_lost
 from signalpost.store.statements import AnyRow, Driven, Keyed
 from signalpost.store.tables import (
     BEHIND,
@@ -66,7 +66,7 @@ def _due(band: ColumnElement[int]) -> Select[Any]:
             events.c.traceparent,
             events.c.body,
         )
-        .join(events, events.c.id == queue.c.event_row)
+        .outerjoin(events, events.c.id == queue.c.event_row)
         .where(
             queue.c.phase == WAITING,
             queue.c.lane_id == bindparam("lane_id"),
@@ -137,11 +137,17 @@ def claim(conn: Connection, call: ClaimCall) -> Sequence[Lease]:
     active = {row.lane_id: row for row in _ACTIVE.fetch(conn, lanes, values=(int(State.ACTIVE),))}
     now = from_time(call.now)
     leases: list[Lease] = []
+    lost: list[int] = []
     for pick in call.picks:
         owner = active.get(pick.lane_id)
         if owner is not None:
             found = _DUE.fetch(conn, (pick.lane_id, now, pick.count))
-            leases += [_lease(row, owner=owner) for row in _mixed(found, pick)]
+            for row in _mixed(found, pick):
+                if row.event_id is None:
+                    lost.append(row.id)
+                else:
+                    leases.append(_lease(row, owner=owner))
+    give_up_lost(conn, lost, now=call.now)
     until = from_time(call.lease_until)
     _LEASE.execute(conn, [lease.key for lease in leases], values=(now, until))
     return leases

@@ -280,7 +280,7 @@ class Store:
         return await self._for_delivery.run(deleted_lanes)
 
     async def subscription_of(self, lane_id: LaneId) -> Subscription:
-        """Return the subscription of a lane. Raises NotFound, SecretUnreadable."""
+        """Return the subscription of a lane, or raise why it cannot be had."""
         return await self._for_delivery.run(self._directory.of_lane, lane_id)
 
     async def get_delivery(self, key: DeliveryKey) -> Delivery:

@@ -13,6 +13,7 @@ from signalpost.domain.subscription import (
     Subscription,
     SuspensionReason,
 )
+from signalpost.ports import SubscriptionUnreadable
 from signalpost.store.documents import (
     read_filter,
     read_policy,
@@ -95,7 +96,16 @@ def write_keys(subscription: Subscription, *, sealer: Sealer) -> list[dict[str, 
 
 
 def read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscription:
-    """Return the subscription of a row. Raises SecretUnreadable."""
+    """Return the subscription of a row. Raises SecretUnreadable, SubscriptionUnreadable."""
+    try:
+        return _read(row, keys=keys, sealer=sealer)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise SubscriptionUnreadable(
+            f"the stored subscription is damaged: {type(error).__name__}"
+        ) from None
+
+
+def _read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscription:
     owner = (row.tenant_id, row.subscription_id)
     return Subscription(
         subscription_id=SubscriptionId(row.subscription_id),

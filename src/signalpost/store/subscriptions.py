@@ -12,9 +12,10 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, 
 from signalpost.domain.errors import AlreadyExists, EtagMismatch, NotFound
 from signalpost.domain.event import Resource
 from signalpost.domain.filter import EventFilter
+from signalpost.domain.headers import are_sendable
 from signalpost.domain.ids import LaneId, SubscriptionId, TenantId
 from signalpost.domain.subscription import State, Subscription
-from signalpost.ports import Page, PageRequest, SubscriptionQuery
+from signalpost.ports import Page, PageRequest, SubscriptionQuery, SubscriptionUnreadable
 from signalpost.store import subscription_rows
 from signalpost.store.arranging import ArrangeCall, arrange
 from signalpost.store.documents import read_filter
@@ -172,10 +173,12 @@ class Directory:
         return self._one(conn, _named(tenant_id, subscription_id), name=subscription_id)
 
     def of_lane(self, conn: Connection, lane_id: LaneId) -> Subscription:
-        """Return the one of a lane. Raises NotFound if it is deleted."""
-        return self._one(
-            conn, and_(_LIVE, subscriptions.c.lane_id == lane_id), name=f"of lane {lane_id}"
-        )
+        """Return the one of a lane, as it can be sent to. Raises NotFound if it is deleted."""
+        of_lane = and_(_LIVE, subscriptions.c.lane_id == lane_id)
+        found = self._one(conn, of_lane, name=f"of lane {lane_id}")
+        if not are_sendable(found.headers):
+            raise SubscriptionUnreadable("the stored subscription is damaged: a header is invalid")
+        return found
 
     def list_subscriptions(
         self, conn: Connection, query: SubscriptionQuery, page: PageRequest
