@@ -32,9 +32,9 @@ from signalpost.delivery.statistics import Statistics
 from signalpost.delivery.suspender import Suspender
 from signalpost.delivery.targets import Targets
 from signalpost.delivery.worker import Worker
-from signalpost.domain.address import EgressPolicy
 from signalpost.domain.errors import SignalpostError
 from signalpost.domain.verdict import JITTER_MAX, JITTER_MIN
+from signalpost.egress import Egress, EgressRefused, Reload
 from signalpost.health import HealthServer, Page
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
@@ -43,7 +43,6 @@ from signalpost.publishing.repair import Repairer
 from signalpost.publishing.replay import Replayer
 from signalpost.publishing.schemas import SchemaInvalid
 from signalpost.sender.guard import Listener
-from signalpost.sender.resolver import Resolver
 from signalpost.sender.sender import HttpSender
 from signalpost.settings import Address, Settings
 from signalpost.store import DatabaseRefused, Store
@@ -81,22 +80,28 @@ class Running:
     http_address: str
 
 
-async def serve(settings: Settings, *, ready: Callable[[Running], None] | None = None) -> None:
-    """Run the service until SIGTERM or SIGINT, then drain. A second signal ends it at once.
+async def serve(
+    settings: Settings,
+    *,
+    read_anew: Callable[[], Settings],
+    ready: Callable[[Running], None] | None = None,
+) -> None:
+    """Run the service until SIGTERM or SIGINT, then drain. A second one ends it at once.
 
-    Raises StartFailed.
+    On SIGHUP the settings are read anew by `read_anew`, which raises SettingsInvalid; what they
+    say of the way out holds from then on. Raises StartFailed.
     """
-    stop = asyncio.Event()
+    stop, asked = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def end() -> None:
         signals.let_end(loop)
         stop.set()
 
-    signals.heed(loop, dict.fromkeys(signals.ENDING, end))
+    signals.heed(loop, {**dict.fromkeys(signals.ENDING, end), signals.RELOADING: asked.set})
     if stop.is_set():
         return
-    async with running(settings) as service:
+    async with running(settings, reload=Reload(asked, read_anew)) as service:
         _spare_the_collector()
         if ready is not None:
             ready(service)
@@ -114,7 +119,7 @@ def _spare_the_collector() -> None:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def running(settings: Settings, *, reload: Reload | None = None) -> AsyncIterator[Running]:
     """Run the service while the context lasts. Raises StartFailed.
 
     If one of its loops fails, the body is cancelled and the failure comes out.
@@ -127,8 +132,10 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             working = loops.create_task(parts.worker.run())
             keeping = [
                 loops.create_task(loop)
-                for loop in (parts.rescuer.run(), parts.replayer.run(), parts.sender.run())
+                for loop in (parts.rescuer.run(), parts.replayer.run(), parts.egress.sender.run())
             ]
+            if reload is not None:
+                keeping.append(loops.create_task(parts.egress.run(reload)))
             await parts.server.start()
             keeping += [loops.create_task(part.run()) for part in parts.upkeep]
             _logger.info("serving", extra={"grpc": parts.grpc, "http": str(parts.health.address)})
@@ -150,7 +157,7 @@ class _Parts:
     worker: Worker
     rescuer: Rescuer
     replayer: Replayer
-    sender: HttpSender
+    egress: Egress
     upkeep: tuple[Pruner | Limiter, ...]
 
 
@@ -160,11 +167,9 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     tracing = _begin_tracing(stack)
     store = await _open_store(settings)
     stack.push_async_callback(store.aclose)
-    policy = EgressPolicy(
-        allowed=settings.egress_allow, loopback=settings.dev, ports=settings.egress_ports
-    )
     own: set[Listener] = set()
-    sender = _build_sender(settings, policy, own)
+    egress = _build_egress(settings, own)
+    sender = egress.sender
     stack.push_async_callback(sender.aclose)
     lanes = LaneHome(host_limit=settings.host_concurrency)
     attempter = _attempter(store, sender, clock=clock, tracing=tracing)
@@ -179,7 +184,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
         catalogue=await _load_catalogue(store),
         lanes=lanes,
         clock=clock,
-        policy=policy,
+        endpoints=egress.endpoints,
         prober=prober,
         tracing=tracing,
     )
@@ -193,7 +198,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
         Pruner(store.upkeep, counts=store.counts, clock=clock, retention=settings.retention),
         Limiter(store.upkeep, lanes=lanes, clock=clock, limit=settings.lane_limit),
     )
-    return _Parts(str(grpc), server, health, worker, rescuer, services.replayer, sender, upkeep)
+    return _Parts(str(grpc), server, health, worker, rescuer, services.replayer, egress, upkeep)
 
 
 async def _drain(parts: _Parts, working: asyncio.Task[None]) -> None:
@@ -251,17 +256,11 @@ async def _load_catalogue(store: Store) -> Catalogue:
     return catalogue
 
 
-def _build_sender(settings: Settings, policy: EgressPolicy, own: set[Listener]) -> HttpSender:
+def _build_egress(settings: Settings, own: set[Listener]) -> Egress:
     try:
-        return HttpSender(
-            policy=policy,
-            own_listeners=lambda: own,
-            resolver=Resolver(),
-            ca_file=settings.egress_ca,
-        )
-    except OSError as error:
-        problem = f"{settings.egress_ca} holds no certificates (PEM): {error.strerror or error}"
-        raise StartFailed(f"--egress-ca (SIGNALPOST_EGRESS_CA): {problem}") from None
+        return Egress(settings, own_listeners=lambda: own)
+    except EgressRefused as refused:
+        raise StartFailed(str(refused)) from None
 
 
 def _attempter(
@@ -284,13 +283,12 @@ def _services(
     catalogue: Catalogue,
     lanes: LaneHome,
     clock: SystemClock,
-    policy: EgressPolicy,
+    endpoints: EndpointRules,
     prober: Prober,
     tracing: Tracing,
 ) -> Services:
     changer = Changer(store, clock=clock)
     keys = KeyRing(changer, new_id=_new_id, entropy=secrets.token_bytes)
-    endpoints = EndpointRules(policy=policy, dev=settings.dev)
     return Services(
         publisher=Publisher(
             store, catalogue=catalogue, lanes=lanes, clock=clock, new_id=_new_id, tracing=tracing

@@ -201,7 +201,25 @@ def _ports(text: str) -> Ports:
 
 
 def _items(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+    """Return what is separated by commas; `@file` stands for what is in a file."""
+    found: list[str] = []
+    for item in filter(None, map(str.strip, text.split(","))):
+        found += _items_of(item[1:]) if item.startswith("@") else [item]
+    return found
+
+
+def _items_of(name: str) -> list[str]:
+    """Read a file of items, separated by commas or in lines, with comments after `#`."""
+    try:
+        lines = Path(name).read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read the file {name!r}: {_told(error)}") from None
+    items = ",".join(line.partition("#")[0] for line in lines).split(",")
+    return [item.strip() for item in items if item.strip()]
+
+
+def _told(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or "it is not text"
 
 
 def _network(text: str) -> IpNetwork:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 """What asks a process to end."""
 
+RELOADING: Final = signal.SIGHUP
+"""What asks a process to read its settings anew."""
+
 _held: set[int] = set()
 
 

@@ -73,6 +73,9 @@ class Running:
         while not condition():
             assert self._process.poll() is None, f"it ended {without}"
 
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal; return the exit code and what went to standard error."""
         self._process.send_signal(number)

@@ -33,6 +33,16 @@ def test_ended_at_once_it_exits_as_it_does_later(
     assert not list(tmp_path.iterdir()), "it went on to make its files"
 
 
+def test_asked_to_reload_at_once_it_starts_nevertheless_and_reloads(tmp_path: Path) -> None:
+    with running("serve", *FREE, cwd=tmp_path) as started:
+        started.wait_until_loaded(IMPORTING)
+        started.send(signal.SIGHUP)
+        started.wait_for(r"gRPC +(\S+)$")
+        code, errors = started.end()
+    assert code == 0, errors
+    assert "read the egress settings anew" in errors
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ended_while_it_is_built_it_exits_cleanly(tmp_path: Path, number: int) -> None:
     with running("serve", *FREE, cwd=tmp_path) as started:

@@ -52,11 +52,16 @@ async def ok(_: Request) -> int:
 
 @dataclass
 class Receiver:
-    """An HTTPS server on loopback. `answer` decides the status of each request."""
+    """An HTTPS server on loopback. `answer` decides the status of each request.
+
+    `connections` were made to it, `closed` of them are over.
+    """
 
     context: ssl.SSLContext
     answer: Answer = ok
     requests: list[Request] = field(default_factory=list)
+    connections: int = 0
+    closed: int = 0
     _clock: Iterator[int] = field(default_factory=lambda: count(1))
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -74,11 +79,12 @@ class Receiver:
         return f"https://localhost:{self.port}{path}"
 
     async def until(self, condition: Callable[[], object], *, seconds: float = 60) -> None:
-        """Return when the condition holds; it is looked at on each request and answer."""
+        """Return when the condition holds; it is looked at on each request, answer and close."""
         async with asyncio.timeout(seconds), self._arrived:
             await self._arrived.wait_for(condition)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 await self._take(head, reader, writer)
@@ -86,6 +92,8 @@ class Receiver:
             pass
         finally:
             writer.close()
+            self.closed += 1
+            await self._tell()
 
     async def _take(
         self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

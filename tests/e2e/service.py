@@ -112,6 +112,17 @@ class Service:
             self._logged.notify_all()
         return line
 
+    async def reload(self) -> None:
+        """Have the settings read anew, and wait until that is done or refused."""
+        assert self.process is not None
+        before = len(self._reloads())
+        self.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(START_SECONDS), self._logged:
+            await self._logged.wait_for(lambda: len(self._reloads()) > before)
+
+    def _reloads(self) -> list[str]:
+        return [line for line in self.log if "the egress settings" in line]
+
     async def logged(self, message: str) -> None:
         """Wait until the service logged this message."""
         async with asyncio.timeout(START_SECONDS), self._logged:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from signalpost.domain.outcome import Outcome
 from signalpost.sender import connection, pool
 from signalpost.sender.sender import HttpSender
-from tests.sender.conftest import NAME, webhook
+from tests.sender.conftest import DEVELOPMENT, NAME, webhook
 from tests.sender.receivers import OK, Conversation, Receivers, answering, saying
 
 
@@ -185,3 +186,31 @@ async def test_the_endpoints_name_is_shown_and_its_address_dialled(
     assert result.outcome is Outcome.SUCCEEDED
     assert receiver.server_names == [NAME]
     assert receiver.requests[0].headers["host"] == f"{NAME}:{receiver.port}"
+
+
+async def test_other_rules_end_kept_connections_and_those_in_use_after_their_answer(
+    sender: HttpSender, receivers: Receivers, ca_file: Path
+) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def held(conversation: Conversation) -> None:
+        while await conversation.read():
+            asked.set()
+            await answer.wait()
+            await conversation.say(OK)
+
+    keeping, holding = await receivers.start(answering(OK)), await receivers.start(held)
+    kept, in_use = (webhook(f"http://127.0.0.1:{at.port}/") for at in (keeping, holding))
+    for _ in range(2):
+        assert (await sender.send(kept)).outcome is Outcome.SUCCEEDED
+    assert keeping.connections == 1
+    sending = asyncio.create_task(sender.send(in_use))
+    await asked.wait()
+    await sender.adopt(DEVELOPMENT, ca_file=ca_file)
+    answer.set()
+    assert (await sending).outcome is Outcome.SUCCEEDED
+    for request, receiver in ((kept, keeping), (in_use, holding)):
+        assert (await sender.send(request)).outcome is Outcome.SUCCEEDED
+        assert receiver.connections == 2
+    assert (await sender.send(kept)).outcome is Outcome.SUCCEEDED
+    assert keeping.connections == 2

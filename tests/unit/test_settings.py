@@ -82,6 +82,44 @@ def test_what_is_no_port_is_refused(text: str) -> None:
         load({"egress_ports": text}, {})
 
 
+def test_a_file_stands_for_what_is_in_it(tmp_path: Path) -> None:
+    ranges = tmp_path / "ranges"
+    ranges.write_text("# ours\n10.1.0.0/16, 10.2.0.0/16\n\n  fd00::/8 # theirs\n")
+    flags = {"egress_allow": ("10.9.0.0/16", f"@{ranges}")}
+    assert load(flags, {}).egress_allow == tuple(
+        map(ip_network, ("10.9.0.0/16", "10.1.0.0/16", "10.2.0.0/16", "fd00::/8"))
+    )
+    ports = tmp_path / "ports"
+    ports.write_text("443\n8000-8999")
+    environment = {"SIGNALPOST_EGRESS_PORTS": f"@{ports},80"}
+    assert load({}, environment).egress_ports == (
+        range(443, 444),
+        range(8000, 9000),
+        range(80, 81),
+    )
+    ranges.write_text("")
+    assert load({"egress_allow": (f"@{ranges}",)}, {}).egress_allow == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot read the file .*: No such file"),
+        (b"\xff\xfe", "cannot read the file .*: it is not text"),
+        (b"10.1.2.3/16", "'10.1.2.3/16' is not an address range"),
+        (b"@ranges", "'@ranges' is not an address range"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused(
+    tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    file = tmp_path / "ranges"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsInvalid, match=rf"--egress-allow .*: {problem}"):
+        load({"egress_allow": (f"@{file}",)}, {})
+
+
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     environment = {
         "SIGNALPOST_LISTEN": "0.0.0.0:50051",

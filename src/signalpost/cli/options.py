@@ -67,7 +67,7 @@ egress_allow: Decorator = click.option(
     multiple=True,
     help=_help(
         "An address range, such as 10.1.0.0/16, that webhooks may go to although it is not"
-        " public. Repeat it for more.",
+        " public, or @FILE with such ranges. Repeat it for more.",
         variable="SIGNALPOST_EGRESS_ALLOW, separated by commas",
         default="none",
     ),
@@ -76,7 +76,7 @@ egress_ports: Decorator = click.option(
     "--egress-ports",
     metavar="PORTS",
     help=_help(
-        "The only ports that webhooks may go to, such as 443,8000-8999.",
+        "The only ports that webhooks may go to, such as 443,8000-8999, or @FILE with such.",
         variable="SIGNALPOST_EGRESS_PORTS",
         default="443, and from 1024 up all but well-known ones of databases, mail and the like",
     ),
@@ -165,18 +165,22 @@ dev: Decorator = click.option(
 )
 
 
-def settings_from(flags: Mapping[str, object], *, only: str | None = None) -> Settings:
+def read(flags: Mapping[str, object], *, only: str | None = None) -> Settings:
     """Return the settings that these flags and the environment make; None and () are absent.
 
-    With `only`, no other variable than that one is read. Ends the command with 2 and one
-    line for each mistake.
+    With `only`, no other variable than that one is read. Raises SettingsInvalid.
     """
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     environment = {
         name: value for name, value in os.environ.items() if only is None or name == only
     }
+    return load(given, environment)
+
+
+def settings_from(flags: Mapping[str, object], *, only: str | None = None) -> Settings:
+    """Return the settings that `read` returns, or end the command: 2, a line for each mistake."""
     try:
-        return load(given, environment)
+        return read(flags, only=only)
     except SettingsInvalid as invalid:
         click.echo(visible(str(invalid), keep="\n"), err=True)
         raise click.exceptions.Exit(2) from None

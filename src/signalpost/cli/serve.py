@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 import uvloop
 
@@ -35,8 +37,8 @@ def serve(**flags: object) -> None:
     SIGNALPOST_MASTER_KEY, the Base64 of 32 bytes, seals secrets in the database; without it
     a key is made in a file beside an SQLite database.
 
-    It runs until SIGTERM or Ctrl-C, and then lets what is under way finish. Logs go to
-    standard error.
+    It runs until SIGTERM or Ctrl-C, and then lets what is under way finish. On SIGHUP it reads
+    its --egress-... files anew. Logs go to standard error.
 
     \b
     Examples:
@@ -51,7 +53,7 @@ def serve(**flags: object) -> None:
         click.echo(_announcement(settings, running))
 
     try:
-        uvloop.run(app.serve(settings, ready=announce))
+        uvloop.run(app.serve(settings, read_anew=partial(options.read, flags), ready=announce))
     except app.StartFailed as failure:
         click.echo(visible(str(failure)), err=True)
         raise click.exceptions.Exit(1) from None

@@ -23,7 +23,7 @@ from signalpost.sender.dialer import Dialer
 from signalpost.sender.failure import SendFailed, internal, timed_out
 from signalpost.sender.guard import Guard, Listener
 from signalpost.sender.resolver import Resolver
-from signalpost.sender.tls import client_context
+from signalpost.sender.tls import ClientContext, client_context
 from signalpost.sender.trail import Trail
 from signalpost.sender.transport import OWNER, TRAIL, AnswerBody, Transport
 
@@ -50,9 +50,19 @@ class HttpSender:
         ca_file: Path | None = None,
     ) -> None:
         self._resolver = resolver
-        guard = Guard(policy, own_listeners)
-        context = client_context(ca_file)
-        self._transport = Transport(Dialer(resolver=resolver, guard=guard, context=context))
+        self._own_listeners = own_listeners
+        self._transport = self._new_transport(policy, client_context(ca_file))
+
+    async def adopt(self, policy: EgressPolicy, *, ca_file: Path | None) -> None:
+        """Judge and verify every connection from now on by other rules.
+
+        Connections that wait are closed, those in use after their answer, so that none that
+        was made by the former rules gets another request. Raises OSError, and changes nothing,
+        if the file cannot be used.
+        """
+        context = await asyncio.to_thread(client_context, ca_file)
+        former, self._transport = self._transport, self._new_transport(policy, context)
+        await former.aclose()
 
     async def send(self, request: WebhookRequest) -> AttemptResult:
         """Make one request, and only one, and tell how it ended."""
@@ -79,6 +89,10 @@ class HttpSender:
         """Close all connections and end all lookups."""
         await self._transport.aclose()
         await self._resolver.aclose()
+
+    def _new_transport(self, policy: EgressPolicy, context: ClientContext) -> Transport:
+        guard = Guard(policy, self._own_listeners)
+        return Transport(Dialer(resolver=self._resolver, guard=guard, context=context))
 
     async def _attempt(self, request: WebhookRequest, trail: Trail) -> AttemptResult:
         try:

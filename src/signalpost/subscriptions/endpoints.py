@@ -15,9 +15,12 @@ _URI = "subscription.endpoint_uri"
 _HEADERS = "subscription.headers"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class EndpointRules:
-    """What the operator allows. `dev` lets through loopback, also by plain http."""
+    """What the operator allows. `dev` lets through loopback, also by plain http.
+
+    `policy` is replaced when the operator changes it.
+    """
 
     policy: EgressPolicy
     dev: bool

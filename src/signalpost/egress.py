@@ -1,0 +1,93 @@
+"""The way out as the operator set it, also while the service runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from signalpost.domain.address import EgressPolicy
+from signalpost.domain.egress_ports import write_ports
+from signalpost.sender.guard import Listener
+from signalpost.sender.resolver import Resolver
+from signalpost.sender.sender import HttpSender
+from signalpost.settings import Settings, SettingsInvalid
+from signalpost.subscriptions.endpoints import EndpointRules
+
+_logger: Final = logging.getLogger(__name__)
+
+
+class EgressRefused(Exception):
+    """The settings of the way out cannot be used; the message is one line."""
+
+    def __init__(self, settings: Settings, error: OSError) -> None:
+        problem = f"{settings.egress_ca} holds no certificates (PEM): {error.strerror or error}"
+        super().__init__(f"--egress-ca (SIGNALPOST_EGRESS_CA): {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Asks to have the settings read anew, and reads them. `read` raises SettingsInvalid."""
+
+    asked: asyncio.Event
+    read: Callable[[], Settings]
+
+
+class Egress:
+    """Holds those to one policy who take in endpoints and those who connect to them.
+
+    Settings that cannot be used when they are read anew change nothing, and the log says why.
+    """
+
+    def __init__(
+        self, settings: Settings, *, own_listeners: Callable[[], Collection[Listener]]
+    ) -> None:
+        """Build both. Raises EgressRefused."""
+        policy = _policy(settings)
+        self.endpoints = EndpointRules(policy=policy, dev=settings.dev)
+        try:
+            self.sender = HttpSender(
+                policy=policy,
+                own_listeners=own_listeners,
+                resolver=Resolver(),
+                ca_file=settings.egress_ca,
+            )
+        except OSError as error:
+            raise EgressRefused(settings, error) from None
+
+    async def run(self, reload: Reload) -> None:
+        """Read the settings anew whenever that is asked for, until cancelled."""
+        while await reload.asked.wait():
+            reload.asked.clear()
+            await self._read_anew(reload.read)
+
+    async def _read_anew(self, read: Callable[[], Settings]) -> None:
+        try:
+            settings = read()
+            await self._adopt(settings)
+        except (SettingsInvalid, EgressRefused) as refused:
+            problems = "; ".join(str(refused).splitlines())
+            _logger.error("the egress settings stay as they were: %s", problems)  # noqa: TRY400
+            return
+        fields = {
+            "allowed": [str(network) for network in settings.egress_allow],
+            "ports": write_ports(settings.egress_ports),
+            "ca_file": str(settings.egress_ca or ""),
+        }
+        _logger.info("read the egress settings anew", extra=fields)
+
+    async def _adopt(self, settings: Settings) -> None:
+        policy = _policy(settings)
+        try:
+            await self.sender.adopt(policy, ca_file=settings.egress_ca)
+        except OSError as error:
+            raise EgressRefused(settings, error) from None
+        self.endpoints.policy = policy
+
+
+def _policy(settings: Settings) -> EgressPolicy:
+    return EgressPolicy(
+        allowed=settings.egress_allow, loopback=settings.dev, ports=settings.egress_ports
+    )
