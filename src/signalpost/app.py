@@ -23,6 +23,7 @@ from signalpost.api.server import AddressUnavailable, Server, Services, build_se
 from signalpost.api.watching import WatchLimits
 from signalpost.clock import SystemClock
 from signalpost.delivery.attempt import Attempter
+from signalpost.delivery.handshake import Handshaker
 from signalpost.delivery.lanes import LaneHome
 from signalpost.delivery.limiter import Limiter
 from signalpost.delivery.probe import Prober
@@ -47,7 +48,6 @@ from signalpost.sender.sender import HttpSender
 from signalpost.settings import Address, Settings
 from signalpost.store import DatabaseRefused, Store
 from signalpost.subscriptions.changing import Changer
-from signalpost.subscriptions.endpoints import EndpointRules
 from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar
@@ -177,15 +177,13 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     worker = Worker(queue=store, lanes=lanes, attempter=attempter, suspender=suspender, clock=clock)
     rescuer = Rescuer(queue=store, subscriptions=store, lanes=lanes, clock=clock)
     await rescuer.start()
-    prober = Prober(sender, clock=clock, user_agent=USER_AGENT, tracing=tracing)
     services = _services(
         settings,
         store,
+        egress,
         catalogue=await _load_catalogue(store),
         lanes=lanes,
         clock=clock,
-        endpoints=egress.endpoints,
-        prober=prober,
         tracing=tracing,
     )
     server = _bind(services, settings)
@@ -279,28 +277,28 @@ def _attempter(
 def _services(
     settings: Settings,
     store: Store,
+    egress: Egress,
     *,
     catalogue: Catalogue,
     lanes: LaneHome,
     clock: SystemClock,
-    endpoints: EndpointRules,
-    prober: Prober,
     tracing: Tracing,
 ) -> Services:
     changer = Changer(store, clock=clock)
     keys = KeyRing(changer, new_id=_new_id, entropy=secrets.token_bytes)
+    registrar = _registrar(
+        settings, store, egress, lanes=lanes, clock=clock, keys=keys, tracing=tracing
+    )
     return Services(
         publisher=Publisher(
             store, catalogue=catalogue, lanes=lanes, clock=clock, new_id=_new_id, tracing=tracing
         ),
         catalogue=catalogue,
         event_types=EventTypes(store, catalogue=catalogue, clock=clock),
-        registrar=Registrar(
-            store, lanes=lanes, clock=clock, new_id=_new_id, keys=keys, endpoints=endpoints
-        ),
+        registrar=registrar,
         keys=keys,
         lifecycle=Lifecycle(changer, lanes=lanes),
-        prober=prober,
+        prober=Prober(egress.sender, clock=clock, user_agent=USER_AGENT, tracing=tracing),
         repairer=Repairer(store.repairs, deliveries=store, lanes=lanes, clock=clock),
         replayer=Replayer(store.repairs, lanes=lanes, clock=clock),
         clock=clock,
@@ -314,6 +312,28 @@ def _services(
         new_id=_new_id,
         page_token_key=store.page_token_key,
         tracing=tracing,
+    )
+
+
+def _registrar(
+    settings: Settings,
+    store: Store,
+    egress: Egress,
+    *,
+    lanes: LaneHome,
+    clock: SystemClock,
+    keys: KeyRing,
+    tracing: Tracing,
+) -> Registrar:
+    origin = settings.handshake_origin
+    return Registrar(
+        store,
+        lanes=lanes,
+        clock=clock,
+        new_id=_new_id,
+        keys=keys,
+        endpoints=egress.endpoints,
+        asker=Handshaker(egress.sender, origin=origin, user_agent=USER_AGENT, tracing=tracing),
     )
 
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from signalpost import failpoints
 from signalpost.domain.egress_ports import DEFAULT_PORTS, Ports, parse_ports
+from signalpost.domain.handshake import DEFAULT_ORIGIN, parse_origin
 from signalpost.domain.lane import DEFAULT_LANE_LIMIT
 from signalpost.domain.retention import DEFAULT_FAILED_RETENTION, DEFAULT_RETENTION, Retention
 from signalpost.domain.subscription import IpNetwork
@@ -66,6 +67,7 @@ class Settings:
     egress_allow: tuple[IpNetwork, ...]
     egress_ports: Ports
     egress_ca: Path | None
+    handshake_origin: str
     host_concurrency: int
     watch_limit: int
     reflection: bool
@@ -93,6 +95,9 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
             "egress-ports", "EGRESS_PORTS", default=DEFAULT_PORTS, parse=_ports
         ),
         egress_ca=source.read("egress-ca", "EGRESS_CA", default=None, parse=_file),
+        handshake_origin=source.read(
+            "handshake-origin", "HANDSHAKE_ORIGIN", default=DEFAULT_ORIGIN, parse=parse_origin
+        ),
         host_concurrency=source.count("host-concurrency", default=DEFAULT_HOST_CONCURRENCY),
         watch_limit=source.count("watch-limit", default=DEFAULT_WATCH_LIMIT),
         reflection=source.read("reflection", "REFLECTION", default=dev, parse=_boolean),

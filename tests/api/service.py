@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,13 +20,15 @@ from google.rpc.status_pb2 import Status
 from signalpost.api.convert_event_types import builtin_event_types
 from signalpost.api.server import Server, Services, build_server
 from signalpost.api.watching import WatchLimits
+from signalpost.delivery.handshake import Handshaker
 from signalpost.delivery.probe import Prober
 from signalpost.delivery.statistics import Statistics
 from signalpost.domain.address import EgressPolicy
 from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import Lane
-from signalpost.domain.outcome import AttemptResult
+from signalpost.domain.outcome import AttemptResult, outcome_of_status
 from signalpost.ports import WebhookRequest
+from signalpost.ports.consent import OptionsAnswer
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
@@ -105,11 +107,36 @@ class NoNetwork:
         raise AssertionError(f"sent to {request.endpoint_uri}")
 
 
+@dataclass
+class Asked:
+    """Answers OPTIONS requests as it is told, and keeps them; `meanwhile` runs before it does."""
+
+    status: int = 405
+    headers: tuple[tuple[str, str], ...] = ()
+    requests: list[WebhookRequest] = field(default_factory=list)
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def options(self, request: WebhookRequest) -> OptionsAnswer:
+        self.requests.append(request)
+        if (meanwhile := self.meanwhile) is not None:
+            self.meanwhile = None
+            await meanwhile()
+        outcome = outcome_of_status(self.status)
+        result = AttemptResult(outcome=outcome, latency=timedelta(0), status_code=self.status)
+        return OptionsAnswer(result, self.headers)
+
+    def agree(self, *, rate: str | None = None) -> None:
+        """Agree to everything from now on."""
+        self.status = 200
+        rates = () if rate is None else (("WebHook-Allowed-Rate", rate),)
+        self.headers = (("WebHook-Allowed-Origin", "*"), *rates)
+
+
 def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def build(store: Store, lanes: LaneRecorder, clock: HandClock) -> Services:
+def build(store: Store, lanes: LaneRecorder, clock: HandClock, asked: Asked) -> Services:
     changer = Changer(store, clock=clock)
     keys = KeyRing(changer, new_id=new_id, entropy=token_bytes)
     registrar = Registrar(
@@ -119,6 +146,7 @@ def build(store: Store, lanes: LaneRecorder, clock: HandClock) -> Services:
         new_id=new_id,
         keys=keys,
         endpoints=EndpointRules(policy=EgressPolicy(), dev=False),
+        asker=Handshaker(asked, origin="signalpost.test", user_agent="Signalpost/test"),
     )
     catalogue = Catalogue(store, builtins=builtin_event_types())
     return Services(
@@ -154,6 +182,7 @@ class Service:
         self.store = store
         self.lanes = lanes
         self.clock = HandClock()
+        self.asked = Asked()
         self.events: EventServiceAsyncStub = EventServiceStub(channel)
         self.subscriptions: SubscriptionServiceAsyncStub = SubscriptionServiceStub(channel)
         self.deliveries: DeliveryServiceAsyncStub = DeliveryServiceStub(channel)
@@ -191,9 +220,11 @@ async def running(
 ) -> AsyncIterator[Service]:
     """Run a server on an ephemeral port with a store in a folder."""
     store = await Store.open(f"sqlite:///{folder}/test.db", master_key=bytes(32))
-    lanes, clock = LaneRecorder(), HandClock()
+    lanes, clock, asked = LaneRecorder(), HandClock(), Asked()
     try:
-        services = replace(build(store, lanes, clock), watch_limits=watch_limits or WatchLimits())
+        services = replace(
+            build(store, lanes, clock, asked), watch_limits=watch_limits or WatchLimits()
+        )
         await services.catalogue.load()
         server = build_server(services, address="127.0.0.1:0", reflection=True)
         await server.start()
@@ -201,6 +232,7 @@ async def running(
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             service = Service(server, channel, store=store, lanes=lanes)
             service.clock = clock
+            service.asked = asked
             yield service
         replaying.cancel()
         await server.drain(timedelta(0))

@@ -50,7 +50,6 @@ AMOUNT_REQUIRED: Final = ParseDict({"required": ["amount"]}, Struct())
 
 NOT_YET: Final = frozenset(
     {
-        "ENDPOINT_UNVERIFIED",
         "RATE_LIMITED",
         "PERMISSION_DENIED",
     }
@@ -73,6 +72,10 @@ def publishing(*events: Event) -> Provoke:
         return await failure_of(service.publish(*events))
 
     return provoke
+
+
+async def endpoint_that_does_not_agree(service: Service) -> Failure:
+    return await failure_of(service.subscribe(require_handshake=True))
 
 
 async def two_credentials(service: Service) -> Failure:
@@ -229,6 +232,12 @@ TABLE: Final = {
     ),
     "EVENT_TYPE_BUILTIN": Row(
         change_of_a_builtin_type, grpc.StatusCode.FAILED_PRECONDITION, ("PreconditionFailure",)
+    ),
+    "ENDPOINT_UNVERIFIED": Row(
+        endpoint_that_does_not_agree,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        ("PreconditionFailure",),
+        frozenset({"statusCode"}),
     ),
     "CURSOR_EXPIRED": Row(
         cursor_before_what_was_pruned,

@@ -10,7 +10,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from signalpost.api.server import AddressUnavailable, build_server
-from tests.api.service import HandClock, LaneRecorder, Service, build
+from tests.api.service import Asked, HandClock, LaneRecorder, Service, build
 from tests.conftest import Require
 
 GRPCURL = Path(sysconfig.get_path("scripts")) / "grpcurl"
@@ -38,7 +38,7 @@ async def grpcurl(service: Service, *arguments: str, data: str | None = None) ->
 
 
 async def test_second_server_on_a_port_fails_with_one_line(service: Service) -> None:
-    services = build(service.store, LaneRecorder(), HandClock())
+    services = build(service.store, LaneRecorder(), HandClock(), Asked())
     address = f"127.0.0.1:{service.server.port}"
     with pytest.raises(AddressUnavailable) as caught:
         build_server(services, address=address, reflection=False)
@@ -97,7 +97,7 @@ async def test_grpcurl_shows_the_details_of_a_failure(service: Service, require:
 
 
 async def test_without_reflection_there_is_none(service: Service) -> None:
-    services = build(service.store, LaneRecorder(), HandClock())
+    services = build(service.store, LaneRecorder(), HandClock(), Asked())
     server = build_server(services, address="127.0.0.1:0", reflection=False)
     await server.start()
     method = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"

@@ -166,14 +166,12 @@ async def test_all_mistakes_of_a_subscription_are_reported_at_once(service: Serv
             endpoint_uri="http://hooks.example.com/",
             filter=EventFilter(event_types=["account.*", "account.exploded"]),
             headers={"Host": "x", "X-Ok": "1", "X-Bad": f"{CANARY}\n"},
-            require_handshake=True,
             allowed_ip_ranges=["10.0.0.1/8"],
         )
     )
     assert failure.code is INVALID
     assert failure.violations == {
         "subscription.subscription_id": "FIELD_INVALID",
-        "subscription.require_handshake": "FIELD_INVALID",
         "subscription.allowed_ip_ranges[0]": "FIELD_INVALID",
         "subscription.endpoint_uri": "ENDPOINT_FORBIDDEN",
         'subscription.headers["Host"]': "FIELD_INVALID",

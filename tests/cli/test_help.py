@@ -14,6 +14,7 @@ VARIABLES = {
     "--egress-ca": "SIGNALPOST_EGRESS_CA",
     "--retention": "SIGNALPOST_RETENTION",
     "--failed-retention": "SIGNALPOST_FAILED_RETENTION",
+    "--handshake-origin": "SIGNALPOST_HANDSHAKE_ORIGIN",
     "--lane-limit": "SIGNALPOST_LANE_LIMIT",
     "--watch-limit": "SIGNALPOST_WATCH_LIMIT",
     "--reflection": "SIGNALPOST_REFLECTION",

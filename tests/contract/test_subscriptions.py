@@ -10,11 +10,12 @@ import pytest
 
 from signalpost.domain.errors import AlreadyExists, EtagMismatch, NotFound
 from signalpost.domain.filter import EventFilter
+from signalpost.domain.handshake import Consent
 from signalpost.domain.ids import LaneId, SubscriptionId, TenantId
 from signalpost.domain.subscription import RetryPolicy, State, Subscription, SuspensionReason
 from signalpost.ports import PageRequest, SubscriptionQuery
 from signalpost.store import Store
-from tests.contract.material import NOW, TENANT, signing_key, subscription
+from tests.contract.material import NOW, TENANT, event, signing_key, subscription
 
 SUB = SubscriptionId("sub")
 LATER = NOW + timedelta(hours=1)
@@ -38,6 +39,8 @@ def with_everything() -> Subscription:
         max_concurrent_attempts=3,
         allowed_ip_ranges=(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")),
         labels={"team": "billing"},
+        require_handshake=True,
+        consent=Consent("hooks.example.com", 90),
         state=State.SUSPENDED,
         suspension_reason=SuspensionReason.ENDPOINT_GONE,
         suspension_message="answered 410",
@@ -50,6 +53,25 @@ async def test_subscription_is_read_back_as_it_was(store: Store) -> None:
     assert stored.lane_id > 0
     assert await store.get(TENANT, SUB) == stored
     assert await store.subscription_of(stored.lane_id) == stored
+
+
+@pytest.mark.parametrize("consent", [None, Consent("a"), Consent("b", 1)])
+async def test_consent_changes_with_its_subscription(store: Store, consent: Consent | None) -> None:
+    stored = await store.create(with_everything())
+    changed = replace(stored, require_handshake=consent is not None, consent=consent)
+    changed = await store.replace(changed, now=LATER)
+    assert changed.consent == consent
+    assert await store.get(TENANT, SUB) == changed
+
+
+async def test_a_lane_is_as_fast_as_its_endpoint_allowed(store: Store) -> None:
+    consent = Consent("hooks.example.com", 90)
+    await store.create(subscription(max_attempts_per_second=9.0, consent=consent))
+    [accepted] = await store.accept([event("e")], now=NOW)
+    [lane] = accepted.lanes
+    [backlog] = await store.backlogs()
+    assert lane.max_per_second == 1.5
+    assert backlog.lane == lane
 
 
 async def test_name_is_taken_within_a_tenant_only(store: Store) -> None:

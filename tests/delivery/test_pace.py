@@ -11,8 +11,9 @@ from itertools import pairwise
 import pytest
 
 from signalpost.domain.delivery import DeliveryState
+from signalpost.domain.handshake import Consent
 from signalpost.domain.pace import OPEN_AFTER
-from signalpost.domain.subscription import RetryPolicy
+from signalpost.domain.subscription import RetryPolicy, Subscription
 from signalpost.store import Store
 from tests.contract.material import NOW, subscription
 from tests.delivery.engine import Engine
@@ -94,6 +95,38 @@ async def test_a_rate_is_exact(build: Build) -> None:
     await engine.publish(*(f"e{number}" for number in range(50)))
     await live(engine, world, until=HOUR)
     assert [(call.at - NOW).total_seconds() for call in world.calls] == [n / 5 for n in range(50)]
+
+
+def asked(*, allowed: int | None, chosen: float | None = None) -> Subscription:
+    """One whose endpoint agreed to so many a minute."""
+    consent = Consent("hooks.example.com", allowed)
+    return subscription(max_attempts_per_second=chosen, require_handshake=True, consent=consent)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "allowed", "gap"), [(None, 30, 2), (5.0, 30, 2), (0.25, 30, 4), (0.5, None, 2)]
+)
+async def test_no_more_is_sent_than_the_endpoint_allowed(
+    build: Build, chosen: float | None, allowed: int | None, gap: int
+) -> None:
+    engine, world = build(lambda _, __: Answer(seconds=0.3))
+    await engine.store.create(asked(allowed=allowed, chosen=chosen))
+    await engine.publish(*(f"e{number}" for number in range(50)))
+    await live(engine, world, until=HOUR)
+    assert [(call.at - NOW).total_seconds() for call in world.calls] == [n * gap for n in range(50)]
+
+
+async def test_a_restart_keeps_to_what_the_endpoint_allowed(build: Build) -> None:
+    engine, world = build(lambda _, __: Answer())
+    await engine.store.create(asked(allowed=6))
+    await engine.publish("e1", "e2", "e3")
+    await live(engine, world, until=NOW + timedelta(seconds=1))
+    after, again = build(lambda _, __: Answer())
+    after.clock.time = engine.clock.time
+    await after.rescuer.start()
+    await live(after, again, until=HOUR)
+    first, second = (call.at for call in again.calls)
+    assert second - first == timedelta(seconds=10)
 
 
 async def test_a_restart_does_not_spend_a_rate_twice(build: Build) -> None:

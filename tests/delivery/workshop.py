@@ -14,10 +14,12 @@ from signalpost.delivery.limiter import Limiter
 from signalpost.delivery.pruner import Pruner
 from signalpost.delivery.worker import LEASE
 from signalpost.domain.address import EgressPolicy
+from signalpost.domain.handshake import Consent
 from signalpost.domain.ids import EventId, LaneId
 from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.replay import ReplayOrder
 from signalpost.domain.retention import Retention
+from signalpost.domain.subscription import Subscription
 from signalpost.ports import WebhookRequest
 from signalpost.publishing.repair import Repairer
 from signalpost.publishing.replay import Replayer
@@ -78,6 +80,13 @@ class HeldSender(FakeSender):
             self.held.remove(held)
 
 
+class NoHandshake:
+    """Asks nobody: none of these subscriptions requires it."""
+
+    async def ask(self, subscription: Subscription) -> Consent:
+        raise AssertionError(f"asked {subscription.endpoint_uri}")
+
+
 @dataclass
 class Workshop:
     """What one process runs. `kill` ends it as a crash does."""
@@ -108,6 +117,7 @@ class Workshop:
             new_id=lambda: str(next(numbers)),
             keys=KeyRing(changer, new_id=lambda: str(next(numbers)), entropy=bytes),
             endpoints=EndpointRules(policy=EgressPolicy(), dev=False),
+            asker=NoHandshake(),
         )
         repairs = self.store.repairs
         self.repairer = Repairer(repairs, deliveries=self.store, lanes=lanes, clock=self.clock)

@@ -28,6 +28,7 @@ class Request:
     arrived: int
     answered: int = 0
     ended: int = 0
+    method: str = "POST"
 
     @property
     def event_id(self) -> str:
@@ -55,10 +56,12 @@ class Receiver:
     """An HTTPS server on loopback. `answer` decides the status of each request.
 
     `connections` were made to it, `closed` of them are over.
+    `consent` are headers of its answers to OPTIONS.
     """
 
     context: ssl.SSLContext
     answer: Answer = ok
+    consent: dict[str, str] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     closed: int = 0
@@ -101,12 +104,15 @@ class Receiver:
         first, *lines = head.decode("ascii").rstrip("\r\n").split("\r\n")
         headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
         body = await reader.readexactly(int(headers["content-length"]))
-        path = first.split(" ")[1]
+        method, path, _ = first.split(" ")
         request = Request(len(self.requests), path, headers, body, arrived=next(self._clock))
+        request.method = method
         self.requests.append(request)
         await self._tell()
         status = await self.answer(request)
-        writer.write(f"HTTP/1.1 {status} Answer\r\nContent-Length: 2\r\n\r\nok".encode())
+        consent = self.consent if method == "OPTIONS" else {}
+        more = "".join(f"{name}: {value}\r\n" for name, value in consent.items())
+        writer.write(f"HTTP/1.1 {status} Answer\r\n{more}Content-Length: 2\r\n\r\nok".encode())
         await writer.drain()
         request.answered, request.ended = status, next(self._clock)
         await self._tell()

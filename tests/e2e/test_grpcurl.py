@@ -107,6 +107,7 @@ def environment_of(service: Service) -> dict[str, str]:
 
 async def test_the_page_is_true(service: Service, receiver: Receiver, require: Require) -> None:
     require((BIN / "grpcurl").exists(), "grpcurl is not installed")
+    receiver.consent = {"WebHook-Allowed-Origin": "signalpost", "WebHook-Allowed-Rate": "600"}
     await service.start()
     environment = environment_of(service) | {"HOOK": receiver.url("/billing")}
     for step in steps():

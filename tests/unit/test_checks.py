@@ -263,18 +263,6 @@ def test_a_value_out_of_bounds_is_named_by_its_path(message: Message, path: str)
     assert paths(message) == [path]
 
 
-@pytest.mark.parametrize(
-    ("message", "path"),
-    [
-        (Subscription(endpoint_uri=HOOK, require_handshake=True), "require_handshake"),
-    ],
-)
-def test_a_field_without_behaviour_is_refused(message: Message, path: str) -> None:
-    (violation,) = check(message)
-    assert violation.field == path
-    assert violation.description == "is not supported by this version"
-
-
 def test_a_secret_is_not_repeated_in_what_is_said_about_it() -> None:
     secret = "whsec_" + "not*base64" * 5
     request = RotateSubscriptionSecretRequest(subscription_id="a", secret=secret)

@@ -50,6 +50,15 @@ def test_the_limit_of_lanes_is_a_whole_number_from_one_up() -> None:
             load({"lane_limit": text}, {})
 
 
+def test_the_name_for_handshakes_is_a_dns_name() -> None:
+    assert load({}, {}).handshake_origin == "signalpost"
+    environment = {"SIGNALPOST_HANDSHAKE_ORIGIN": "Webhooks.Example.COM"}
+    assert load({}, environment).handshake_origin == "webhooks.example.com"
+    for text in ("https://example.com", "example.com:443", "example.com.", "a_b", "-a", "é.com"):
+        with pytest.raises(SettingsInvalid, match=r"--handshake-origin .* is not a DNS name"):
+            load({"handshake_origin": text}, {})
+
+
 def test_reflection_follows_dev_unless_it_is_set() -> None:
     assert load({"dev": True}, {}).reflection
     assert not load({"dev": True, "reflection": False}, {}).reflection

@@ -31,6 +31,11 @@ EXAMPLES: list[tuple[SignalpostError, int, type[Message] | None]] = [
         code_pb2.FAILED_PRECONDITION,
         PreconditionFailure,
     ),
+    (
+        errors.EndpointUnverified("hooks.example.com", "it said no", status_code=405),
+        code_pb2.FAILED_PRECONDITION,
+        PreconditionFailure,
+    ),
     (errors.RequestIdConflict("r"), code_pb2.ALREADY_EXISTS, ResourceInfo),
     (errors.QuotaExceeded("s", "too many keys"), code_pb2.RESOURCE_EXHAUSTED, QuotaFailure),
     (errors.CursorExpired("1"), code_pb2.OUT_OF_RANGE, None),

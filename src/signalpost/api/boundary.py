@@ -42,11 +42,13 @@ CEILING_SECONDS = 10.0
 """Longest that a call may take."""
 
 CEILINGS_SECONDS: Final[Mapping[str, float]] = {
+    "CreateSubscription": 40.0,
+    "UpdateSubscription": 40.0,
     "TestSubscription": 40.0,
     "ReplayDeliveries": 40.0,
     "CancelDeliveries": 40.0,
 }
-"""The same for methods that make a request to an endpoint or go through many deliveries."""
+"""The same for methods that may make a request to an endpoint or go through many deliveries."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Method = Callable[[Any, Context], Awaitable[Message]]

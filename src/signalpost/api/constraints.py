@@ -19,7 +19,6 @@ from signalpost.api.rules import (
     number,
     readable,
     text,
-    unsupported,
 )
 from signalpost.domain.errors import Reason
 from signalpost.domain.event import MAX_EVENTS
@@ -184,7 +183,6 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "tenant_id": Rule(check=_TENANT),
         "display_name": Rule(check=length(most=63)),
         "timeout": Rule(check=duration(timedelta(seconds=1), MAX_TIMEOUT, wants="1 to 30 seconds")),
-        "require_handshake": Rule(check=unsupported),
         "allowed_ip_ranges": Rule(most=MAX_IP_RANGES, check=cidr),
         "labels": Rule(most=64, key=length(least=1, most=63), check=length(most=255)),
     },

@@ -60,6 +60,7 @@ def subscription_draft(message: SubscriptionMessage) -> SubscriptionDraft:
         ),
         ordered=message.ordered,
         max_attempts_per_second=message.rate_limits.max_attempts_per_second or None,
+        require_handshake=message.require_handshake,
         allowed_ip_ranges=tuple(ip_network(text) for text in message.allowed_ip_ranges),
         labels=dict(message.labels),
     )
@@ -94,6 +95,8 @@ def subscription_message(subscription: Subscription) -> SubscriptionMessage:
         rate_limits=limits,
         timeout=duration(subscription.timeout),
         ordered=subscription.ordered,
+        require_handshake=subscription.require_handshake,
+        allowed_attempts_per_minute=subscription.allowed_attempts_per_minute or 0,
         allowed_ip_ranges=[str(network) for network in subscription.allowed_ip_ranges],
         labels=subscription.labels,
         state=cast("SubscriptionMessage.State.ValueType", subscription.state),

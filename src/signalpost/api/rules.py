@@ -103,8 +103,3 @@ def cidr(value: str) -> str | None:
     except ValueError:
         return 'must be a CIDR range without host bits, such as "203.0.113.0/24"'
     return None if "/" in value else "must have a prefix length"
-
-
-def unsupported(_: object) -> str | None:
-    """Refuse a field whose behaviour is not there."""
-    return "is not supported by this version"

@@ -25,6 +25,7 @@ from google.rpc.status_pb2 import Status
 
 from signalpost.domain.errors import (
     CursorExpired,
+    EndpointUnverified,
     EventTypeBuiltin,
     QuotaExceeded,
     Reason,
@@ -50,6 +51,7 @@ _CODES: Final[Mapping[Reason, int]] = {
     Reason.ETAG_MISMATCH: code_pb2.ABORTED,
     Reason.STATE_INVALID: code_pb2.FAILED_PRECONDITION,
     Reason.EVENT_TYPE_BUILTIN: code_pb2.FAILED_PRECONDITION,
+    Reason.ENDPOINT_UNVERIFIED: code_pb2.FAILED_PRECONDITION,
     Reason.CURSOR_EXPIRED: code_pb2.OUT_OF_RANGE,
     Reason.QUOTA_EXCEEDED: code_pb2.RESOURCE_EXHAUSTED,
     Reason.OVERLOADED: code_pb2.UNAVAILABLE,
@@ -121,6 +123,8 @@ def _metadata(error: SignalpostError) -> Mapping[str, str]:
             return error.violations[0].metadata
         case StateInvalid():
             return {"state": error.state}
+        case EndpointUnverified(status_code=int(status_code)):
+            return {"statusCode": str(status_code)}
         case CursorExpired():
             return {"oldestCursor": error.oldest_cursor}
         case _:
@@ -131,7 +135,7 @@ def _details(error: SignalpostError) -> Iterator[Message]:
     match error:
         case RequestInvalid():
             yield _bad_request(error, most_bytes=MAX_VIOLATION_BYTES)
-        case StateInvalid() | EventTypeBuiltin():
+        case StateInvalid() | EventTypeBuiltin() | EndpointUnverified():
             violation = PreconditionFailure.Violation(
                 type=error.reason.name, subject=error.name, description=str(error)
             )

@@ -62,6 +62,7 @@ _UNCHANGED: Final = frozenset(
         "create_time",
         "update_time",
         "etag",
+        "allowed_attempts_per_minute",
     }
 )
 """Fields that no update changes: identifiers, and what is output only."""

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from signalpost.cli.terminal import visible
+from signalpost.domain.handshake import DEFAULT_ORIGIN
 from signalpost.settings import (
     DEFAULT_DATABASE,
     DEFAULT_HOST_CONCURRENCY,
@@ -106,6 +107,15 @@ failed_retention: Decorator = click.option(
         "How long deliveries that failed are kept after their end, with their events.",
         variable="SIGNALPOST_FAILED_RETENTION",
         default="30d",
+    ),
+)
+handshake_origin: Decorator = click.option(
+    "--handshake-origin",
+    metavar="NAME",
+    help=_help(
+        "The DNS name under which endpoints are asked for their consent (require_handshake).",
+        variable="SIGNALPOST_HANDSHAKE_ORIGIN",
+        default=DEFAULT_ORIGIN,
     ),
 )
 host_concurrency: Decorator = click.option(

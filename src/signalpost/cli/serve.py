@@ -24,6 +24,7 @@ from signalpost.telemetry import logs
 @options.egress_ca
 @options.retention
 @options.failed_retention
+@options.handshake_origin
 @options.host_concurrency
 @options.watch_limit
 @options.log_level

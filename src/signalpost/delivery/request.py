@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from signalpost.domain.handshake import REQUEST_ORIGIN
 from signalpost.domain.ids import EventId
 from signalpost.domain.signature import sign
 from signalpost.domain.subscription import Subscription
@@ -30,6 +31,8 @@ def build_request(
         "webhook-timestamp": str(timestamp),
         "webhook-signature": sign(keys, webhook_id=event_id, timestamp=timestamp, body=body),
     }
+    if subscription.consent is not None:
+        own[REQUEST_ORIGIN] = subscription.consent.origin
     if traceparent:
         own["traceparent"] = traceparent
     return WebhookRequest(

@@ -9,6 +9,7 @@
     ├── EtagMismatch          the resource changed since it was read
     ├── StateInvalid          the resource is not in a state for this
     ├── EventTypeBuiltin      the event type belongs to the contract and cannot be changed
+    ├── EndpointUnverified    the endpoint did not agree to receive events
     ├── QuotaExceeded         there are too many of a resource
     ├── CursorExpired         what a stream would go on with is no longer stored
     ├── CredentialsInvalid    the credentials are missing or invalid
@@ -172,6 +173,20 @@ class EventTypeBuiltin(ResourceError):
     def __init__(self, name: str) -> None:
         message = f'event type "{name}" is built in and cannot be changed'
         super().__init__("event_type", name, message=message)
+
+
+class EndpointUnverified(ResourceError):
+    """An endpoint, named by its host, did not agree to receive events; `problem` says why.
+
+    `status_code` is that of its answer, None if there was none.
+    """
+
+    reason = Reason.ENDPOINT_UNVERIFIED
+
+    def __init__(self, host: str, problem: str, *, status_code: int | None) -> None:
+        self.status_code = status_code
+        message = f"the endpoint did not agree to receive events: {problem}"
+        super().__init__("endpoint", host, message=message)
 
 
 class QuotaExceeded(SignalpostError):

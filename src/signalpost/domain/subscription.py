@@ -8,6 +8,7 @@ from enum import IntEnum
 from ipaddress import IPv4Network, IPv6Network
 
 from signalpost.domain.filter import EventFilter
+from signalpost.domain.handshake import Consent, lane_rate
 from signalpost.domain.ids import KeyId, LaneId, SubscriptionId, TenantId
 from signalpost.domain.lane import Lane, host_of
 
@@ -87,7 +88,8 @@ class Subscription:
     `headers` are the customer's own, values included; `version` rises with every change and
     is the etag; `lane_id` is 0 until it is stored. `signing_keys` are newest first.
     `stop_time` is since when it is paused or suspended, None while it is active; `stopped` is
-    how long it was so before, in all. `max_attempts_per_second` None is unlimited.
+    how long it was so before, in all. `max_attempts_per_second` None is unlimited. What is
+    stored has a `consent` exactly if it has `require_handshake`.
     """
 
     subscription_id: SubscriptionId
@@ -104,6 +106,8 @@ class Subscription:
     max_concurrent_attempts: int = DEFAULT_CONCURRENCY
     ordered: bool = False
     max_attempts_per_second: float | None = None
+    require_handshake: bool = False
+    consent: Consent | None = None
     allowed_ip_ranges: tuple[IpNetwork, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     state: State = State.ACTIVE
@@ -120,13 +124,18 @@ class Subscription:
         return str(self.version)
 
     @property
+    def allowed_attempts_per_minute(self) -> int | None:
+        """How much its endpoint allowed; None if that is unlimited."""
+        return None if self.consent is None else self.consent.attempts_per_minute
+
+    @property
     def lane(self) -> Lane:
         """What the home of its lane must know."""
         return Lane(
             self.lane_id,
             self.tenant_id,
             self.max_concurrent_attempts,
-            self.max_attempts_per_second,
+            lane_rate(self.max_attempts_per_second, self.allowed_attempts_per_minute),
             host_of(self.endpoint_uri),
         )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, Final, cast
 
 import httpx
 
@@ -19,6 +19,7 @@ from signalpost.domain.outcome import (
     outcome_of_status,
 )
 from signalpost.ports import WebhookRequest
+from signalpost.ports.consent import OptionsAnswer
 from signalpost.sender.dialer import Dialer
 from signalpost.sender.failure import SendFailed, internal, timed_out
 from signalpost.sender.guard import Guard, Listener
@@ -32,9 +33,11 @@ logger = logging.getLogger("signalpost.sender")
 SWEEP_SECONDS = 15.0
 """How often connections that cannot be used again are looked for."""
 
+_NO_HEADERS: Final = httpx.Headers()
+
 
 class HttpSender:
-    """Sends webhooks over HTTP/1.1: implements `ports.Sender`.
+    """Sends webhooks over HTTP/1.1: implements `ports.Sender` and `ports.OptionsSender`.
 
     `own_listeners` returns the addresses and ports this service listens on at the moment;
     they are never connected to. `ca_file` holds roots to trust besides the system's. The
@@ -66,14 +69,13 @@ class HttpSender:
 
     async def send(self, request: WebhookRequest) -> AttemptResult:
         """Make one request, and only one, and tell how it ended."""
-        trail = Trail(request.allowed_ip_ranges)
-        try:
-            return await self._attempt(request, trail)
-        except SendFailed as failed:
-            return _failure(failed, trail)
-        except Exception:
-            logger.exception("attempt failed inside the sender")
-            return _failure(internal(), trail)
+        result, _ = await self._exchange(request, "POST", owner=request.lane_id)
+        return result
+
+    async def options(self, request: WebhookRequest) -> OptionsAnswer:
+        """Make one OPTIONS request, on a connection that is used for nothing else."""
+        result, headers = await self._exchange(request, "OPTIONS", owner=object())
+        return OptionsAnswer(result, headers.multi_items())
 
     async def run(self) -> None:
         """Close connections that cannot be used again, until cancelled."""
@@ -94,10 +96,27 @@ class HttpSender:
         guard = Guard(policy, self._own_listeners)
         return Transport(Dialer(resolver=self._resolver, guard=guard, context=context))
 
-    async def _attempt(self, request: WebhookRequest, trail: Trail) -> AttemptResult:
+    async def _exchange(
+        self, request: WebhookRequest, method: str, *, owner: Hashable
+    ) -> tuple[AttemptResult, httpx.Headers]:
+        trail = Trail(request.allowed_ip_ranges)
+        extensions = {TRAIL: trail, OWNER: owner}
+        try:
+            return await self._attempt(request, method, extensions, trail)
+        except SendFailed as failed:
+            return _failure(failed, trail), _NO_HEADERS
+        except Exception:
+            logger.exception("attempt failed inside the sender")
+            return _failure(internal(), trail), _NO_HEADERS
+
+    async def _attempt(
+        self, request: WebhookRequest, method: str, extensions: dict[str, Any], trail: Trail
+    ) -> tuple[AttemptResult, httpx.Headers]:
         try:
             async with asyncio.timeout(request.timeout.total_seconds()):
-                answer = await self._transport.handle_async_request(_http(request, trail))
+                answer = await self._transport.handle_async_request(
+                    _http(request, method, extensions)
+                )
         except TimeoutError:
             raise timed_out(trail.phase) from None
         latency = trail.elapsed()
@@ -106,7 +125,7 @@ class HttpSender:
             body = await stream.read_on(seconds=RESPONSE_READ_LIMIT.total_seconds())
         finally:
             await stream.aclose()
-        return AttemptResult(
+        result = AttemptResult(
             outcome=outcome_of_status(answer.status_code),
             latency=latency,
             timings=trail.timings(),
@@ -116,6 +135,7 @@ class HttpSender:
             retry_after=answer.headers.get("retry-after", ""),
             remote_address=trail.peer,
         )
+        return result, answer.headers
 
 
 @lru_cache(maxsize=4096)
@@ -125,7 +145,7 @@ def _parsed(uri: str) -> tuple[httpx.URL, bytes]:
     return url, url.netloc
 
 
-def _http(request: WebhookRequest, trail: Trail) -> httpx.Request:
+def _http(request: WebhookRequest, method: str, extensions: dict[str, Any]) -> httpx.Request:
     url, host = _parsed(request.endpoint_uri)
     headers = [
         (b"host", host),
@@ -133,11 +153,11 @@ def _http(request: WebhookRequest, trail: Trail) -> httpx.Request:
         (b"content-length", b"%d" % len(request.body)),
     ]
     return httpx.Request(
-        "POST",
+        method,
         url,
         headers=headers,
         stream=httpx.ByteStream(request.body),
-        extensions={TRAIL: trail, OWNER: request.lane_id},
+        extensions=extensions,
     )
 
 

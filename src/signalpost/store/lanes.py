@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, bindparam, delete, select
 
+from signalpost.domain.handshake import lane_rate
 from signalpost.domain.ids import LaneId, TenantId
 from signalpost.domain.lane import Lane, host_of
 from signalpost.domain.pace import HEALTHY, Ceiling, Circuit, Failing, Pace
@@ -24,6 +25,7 @@ LANE_COLUMNS = (
     subscriptions.c.tenant_id,
     subscriptions.c.max_concurrent_attempts,
     subscriptions.c.max_attempts_per_second,
+    subscriptions.c.allowed_attempts_per_minute,
     subscriptions.c.endpoint_uri,
 )
 """What `lane` reads."""
@@ -40,7 +42,7 @@ def lane(row: AnyRow) -> Lane:
         LaneId(row.lane_id),
         TenantId(row.tenant_id),
         row.max_concurrent_attempts,
-        row.max_attempts_per_second,
+        lane_rate(row.max_attempts_per_second, row.allowed_attempts_per_minute),
         host_of(row.endpoint_uri),
     )
 

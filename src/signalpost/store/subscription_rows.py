@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from signalpost.domain.handshake import Consent
 from signalpost.domain.ids import KeyId, LaneId, SubscriptionId, TenantId
 from signalpost.domain.subscription import (
     Algorithm,
@@ -70,6 +71,9 @@ def write(subscription: Subscription, *, sealer: Sealer) -> dict[str, Any]:
         "stopped": from_duration(subscription.stopped),
         "ordering": int(Ordering.ON if subscription.ordered else Ordering.OFF),
         "max_attempts_per_second": subscription.max_attempts_per_second,
+        "require_handshake": subscription.require_handshake,
+        "consent_origin": None if subscription.consent is None else subscription.consent.origin,
+        "allowed_attempts_per_minute": subscription.allowed_attempts_per_minute,
     }
 
 
@@ -121,6 +125,8 @@ def _read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscriptio
         timeout=to_duration(row.timeout),
         max_concurrent_attempts=row.max_concurrent_attempts,
         max_attempts_per_second=row.max_attempts_per_second,
+        require_handshake=row.require_handshake,
+        consent=_read_consent(row),
         allowed_ip_ranges=read_ranges(row.allowed_ip_ranges),
         labels=read_texts(row.labels),
         state=State(row.state),
@@ -132,6 +138,12 @@ def _read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscriptio
         version=row.version,
         lane_id=LaneId(row.lane_id),
     )
+
+
+def _read_consent(row: AnyRow) -> Consent | None:
+    if row.consent_origin is None:
+        return None
+    return Consent(row.consent_origin, row.allowed_attempts_per_minute)
 
 
 def _read_key(row: AnyRow, *, owner: tuple[str, str], sealer: Sealer) -> SigningKey:

@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     Double,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    false,
     literal_column,
 )
 
@@ -119,6 +121,9 @@ subscriptions = Table(
     Column("stopped", Big, nullable=False, server_default="0"),  # how long before that
     Column("ordering", SmallInteger, nullable=False, server_default="0"),  # see `order`
     Column("max_attempts_per_second", Double),
+    Column("require_handshake", Boolean, nullable=False, server_default=false()),
+    Column("consent_origin", Text),  # in whose name the endpoint was asked, if it was
+    Column("allowed_attempts_per_minute", Integer),  # as its endpoint said
     sqlite_autoincrement=True,
 )
 _index(

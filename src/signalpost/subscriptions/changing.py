@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +13,9 @@ from signalpost.ports import Clock, SubscriptionStore
 
 Revise = Callable[[Subscription, datetime], Subscription]
 """Makes of a subscription what it is to be, at a time; raises if it cannot be that."""
+
+Settle = Callable[[Subscription], Awaitable[Subscription]]
+"""Obtains what a revised subscription lacks to be stored; raises if that is not to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,14 @@ class Changer:
         *,
         etag: str | None = None,
         validate_only: bool = False,
+        settle: Settle | None = None,
     ) -> Change:
         """Store what `revise` makes of a subscription, or only tell what that would be.
 
         Without an etag a change by somebody else in between does not matter: `revise` is
-        called again, as often as others come first. What changes nothing is not stored. Raises
-        NotFound, EtagMismatch, and what `revise` raises.
+        called again, as often as others come first. What changes nothing is not stored; only
+        what is about to be is settled. Raises NotFound, EtagMismatch, and what `revise` and
+        `settle` raise.
         """
         while True:
             former = await self._store.get(tenant_id, subscription_id)
@@ -53,6 +58,9 @@ class Changer:
             revised = revise(former, now)
             if validate_only or revised == former:
                 return Change(former, revised)
+            if settle is not None:
+                revised = await settle(revised)
+                now = self._clock.now()
             try:
                 return Change(former, await self._store.replace(revised, now=now))
             except EtagMismatch:

@@ -24,7 +24,9 @@ from signalpost.domain.subscription import (
     Subscription,
 )
 from signalpost.ports import Clock, LaneNotices, SubscriptionStore
+from signalpost.ports.consent import ConsentAsker
 from signalpost.subscriptions.changing import Change, Changer
+from signalpost.subscriptions.consent import Handshake, consent_kept
 from signalpost.subscriptions.endpoints import EndpointRules
 from signalpost.subscriptions.keys import Keyed, KeyRing, keyed, log_fields
 
@@ -52,6 +54,7 @@ class SubscriptionDraft:
     max_concurrent_attempts: int
     ordered: bool
     max_attempts_per_second: float | None
+    require_handshake: bool
     allowed_ip_ranges: tuple[IpNetwork, ...]
     labels: Mapping[str, str]
 
@@ -72,6 +75,7 @@ class Registrar:
         new_id: Callable[[], str],
         keys: KeyRing,
         endpoints: EndpointRules,
+        asker: ConsentAsker,
     ) -> None:
         self._store = store
         self._changer = Changer(store, clock=clock)
@@ -80,6 +84,7 @@ class Registrar:
         self._new_id = new_id
         self._keys = keys
         self._endpoints = endpoints
+        self._asker = asker
 
     def violations(self, endpoint_uri: str, *, headers: Mapping[str, str]) -> list[Violation]:
         """Say what is wrong with an endpoint and its headers, for a request that fails anyway."""
@@ -95,16 +100,21 @@ class Registrar:
     ) -> Keyed:
         """Store a new subscription, or only tell what it would be.
 
-        Raises RequestInvalid, AlreadyExists.
+        Its endpoint is asked for its consent before, if it is required. Raises RequestInvalid,
+        AlreadyExists, EndpointUnverified.
         """
         self._demand(draft)
-        now = self._clock.now()
-        subscription = self._subscription(draft, now=now)
-        if validate_only:
+        subscription = self._subscription(draft, now=self._clock.now())
+        if validate_only or draft.require_handshake:
             await self._refuse_existing(subscription)
+        if validate_only:
             return Keyed(subscription, "")
+        settled = await Handshake(self._asker).settle(subscription)
+        now = self._clock.now()
         key = self._keys.make(algorithm, secret, now=now)
-        stored = await self._store.create(replace(subscription, signing_keys=(key,)))
+        stored = await self._store.create(
+            replace(settled, signing_keys=(key,), create_time=now, update_time=now)
+        )
         _logger.info("subscription created", extra=log_fields(stored))
         return keyed(stored)
 
@@ -120,7 +130,9 @@ class Registrar:
         """Store what `draw` makes of a subscription, or only tell what that would be.
 
         A header whose value `draw` leaves empty keeps the one it has. What is drawn holds from
-        the next attempt on. Raises NotFound, EtagMismatch, RequestInvalid.
+        the next attempt on. An endpoint that is new, or was not asked before, is asked for its
+        consent if it is required. Raises NotFound, EtagMismatch, RequestInvalid,
+        EndpointUnverified.
         """
 
         def revise(former: Subscription, _: datetime) -> Subscription:
@@ -130,7 +142,12 @@ class Registrar:
             return self._redrawn(former, draft)
 
         change = await self._changer.change(
-            tenant_id, subscription_id, revise, etag=etag, validate_only=validate_only
+            tenant_id,
+            subscription_id,
+            revise,
+            etag=etag,
+            validate_only=validate_only,
+            settle=Handshake(self._asker).settle,
         )
         if not validate_only:
             if change.current.ordered != change.former.ordered:
@@ -211,9 +228,14 @@ class Registrar:
 
     def _redrawn(self, former: Subscription, draft: SubscriptionDraft) -> Subscription:
         """Return a subscription with all that a client may choose taken from a draft."""
+        endpoint_uri = self._endpoints.parse(draft.endpoint_uri).uri
         return replace(
             former,
-            endpoint_uri=self._endpoints.parse(draft.endpoint_uri).uri,
+            endpoint_uri=endpoint_uri,
+            require_handshake=draft.require_handshake,
+            consent=consent_kept(
+                former, endpoint_uri=endpoint_uri, require_handshake=draft.require_handshake
+            ),
             display_name=draft.display_name,
             filter=draft.filter,
             headers=dict(draft.headers),

@@ -104,13 +104,21 @@ class Tracing:
         if lease.number > 1:
             attributes["http.request.resend_count"] = lease.number - 1
         is_late = start - lease.accept_time > CONTINUED
-        return _post(self._tracer, attributes, traceparent=lease.traceparent, own_trace=is_late)
+        return _request(
+            self._tracer, "POST", attributes, traceparent=lease.traceparent, own_trace=is_late
+        )
 
     def test(self, event: Event) -> AbstractContextManager[Span]:
         """Put a test of a subscription into a span."""
         if self._tracer is None or not _may_be_sampled(event.traceparent):
             return _NO_SPAN
-        return _post(self._tracer, _identity(event), traceparent=event.traceparent)
+        return _request(self._tracer, "POST", _identity(event), traceparent=event.traceparent)
+
+    def handshake(self) -> AbstractContextManager[Span]:
+        """Put a request for the consent of an endpoint into a span, under that of the call."""
+        if self._tracer is None or not _may_be_sampled(call := current("")):
+            return _NO_SPAN
+        return _request(self._tracer, "OPTIONS", {}, traceparent=call)
 
 
 UNTRACED: Final = Tracing()
@@ -248,14 +256,19 @@ def _link_call(span: Span) -> None:
         span.add_link(call)
 
 
-def _post(
-    tracer: Tracer, attributes: _Attributes, *, traceparent: str, own_trace: bool = False
+def _request(
+    tracer: Tracer,
+    method: str,
+    attributes: _Attributes,
+    *,
+    traceparent: str,
+    own_trace: bool = False,
 ) -> AbstractContextManager[Span]:
     span = tracer.start_span(
-        "POST",
+        method,
         context=Context() if own_trace else _under(traceparent),
         kind=SpanKind.CLIENT,
-        attributes={"http.request.method": "POST", **attributes},
+        attributes={"http.request.method": method, **attributes},
         links=[Link(_parsed(traceparent))] if own_trace and traceparent else None,
     )
     return _within(span)

@@ -80,7 +80,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ENDPOINT_UNVERIFIED: _ErrorReason.ValueType  # 42
     """FAILED_PRECONDITION with `PreconditionFailure`: the endpoint did not agree to
-    receive events.
+    receive events, see `require_handshake`. Metadata: `statusCode`, if it
+    answered.
     """
     CURSOR_EXPIRED: _ErrorReason.ValueType  # 43
     """OUT_OF_RANGE: the events after the cursor are no longer stored. Metadata:
@@ -183,7 +184,8 @@ be changed.
 """
 ENDPOINT_UNVERIFIED: ErrorReason.ValueType  # 42
 """FAILED_PRECONDITION with `PreconditionFailure`: the endpoint did not agree to
-receive events.
+receive events, see `require_handshake`. Metadata: `statusCode`, if it
+answered.
 """
 CURSOR_EXPIRED: ErrorReason.ValueType  # 43
 """OUT_OF_RANGE: the events after the cursor are no longer stored. Metadata:

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from signalpost.v1 import event_pb2 as signalpost_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n signalpost/v1/subscription.proto\x12\rsignalpost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19signalpost/v1/event.proto\"\xb1\x08\n\x0cSubscription\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x14\n\x0c\x65ndpoint_uri\x18\x04 \x01(\t\x12*\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1a.signalpost.v1.EventFilter\x12\x39\n\x07headers\x18\x06 \x03(\x0b\x32(.signalpost.v1.Subscription.HeadersEntry\x12\x30\n\x0cretry_policy\x18\x07 \x01(\x0b\x32\x1a.signalpost.v1.RetryPolicy\x12.\n\x0brate_limits\x18\x08 \x01(\x0b\x32\x19.signalpost.v1.RateLimits\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07ordered\x18\n \x01(\x08\x12\x19\n\x11require_handshake\x18\x0b \x01(\x08\x12\x19\n\x11\x61llowed_ip_ranges\x18\x0c \x03(\t\x12\x37\n\x06labels\x18\r \x03(\x0b\x32\'.signalpost.v1.Subscription.LabelsEntry\x12\x30\n\x05state\x18\x0e \x01(\x0e\x32!.signalpost.v1.Subscription.State\x12G\n\x11suspension_reason\x18\x0f \x01(\x0e\x32,.signalpost.v1.Subscription.SuspensionReason\x12\x1a\n\x12suspension_message\x18\x10 \x01(\t\x12/\n\x0csigning_keys\x18\x11 \x03(\x0b\x32\x19.signalpost.v1.SigningKey\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x14 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06\x41\x43TIVE\x10\x01\x12\n\n\x06PAUSED\x10\x02\x12\r\n\tSUSPENDED\x10\x03\"v\n\x10SuspensionReason\x12!\n\x1dSUSPENSION_REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NDPOINT_FAILING\x10\x01\x12\x11\n\rENDPOINT_GONE\x10\x02\x12\x16\n\x12\x45NDPOINT_FORBIDDEN\x10\x03\"\xd6\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12\x35\n\x12max_retry_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmin_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x62\x61\x63koff_multiplier\x18\x05 \x01(\x01\"N\n\nRateLimits\x12\x1f\n\x17max_attempts_per_second\x18\x01 \x01(\x01\x12\x1f\n\x17max_concurrent_attempts\x18\x02 \x01(\x05\"\x90\x02\n\nSigningKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x36\n\talgorithm\x18\x02 \x01(\x0e\x32#.signalpost.v1.SigningKey.Algorithm\x12\x12\n\npublic_key\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\tAlgorithm\x12\x19\n\x15\x41LGORITHM_UNSPECIFIED\x10\x00\x12\x0f\n\x0bHMAC_SHA256\x10\x01\x12\x0b\n\x07\x45\x44\x32\x35\x35\x31\x39\x10\x02\x42@\n\rsignalpost.v1B\x11SubscriptionProtoP\x01Z\x1asignalpost/v1;signalpostv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n signalpost/v1/subscription.proto\x12\rsignalpost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19signalpost/v1/event.proto\"\xd6\x08\n\x0cSubscription\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x14\n\x0c\x65ndpoint_uri\x18\x04 \x01(\t\x12*\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1a.signalpost.v1.EventFilter\x12\x39\n\x07headers\x18\x06 \x03(\x0b\x32(.signalpost.v1.Subscription.HeadersEntry\x12\x30\n\x0cretry_policy\x18\x07 \x01(\x0b\x32\x1a.signalpost.v1.RetryPolicy\x12.\n\x0brate_limits\x18\x08 \x01(\x0b\x32\x19.signalpost.v1.RateLimits\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07ordered\x18\n \x01(\x08\x12\x19\n\x11require_handshake\x18\x0b \x01(\x08\x12\x19\n\x11\x61llowed_ip_ranges\x18\x0c \x03(\t\x12\x37\n\x06labels\x18\r \x03(\x0b\x32\'.signalpost.v1.Subscription.LabelsEntry\x12\x30\n\x05state\x18\x0e \x01(\x0e\x32!.signalpost.v1.Subscription.State\x12G\n\x11suspension_reason\x18\x0f \x01(\x0e\x32,.signalpost.v1.Subscription.SuspensionReason\x12\x1a\n\x12suspension_message\x18\x10 \x01(\t\x12/\n\x0csigning_keys\x18\x11 \x03(\x0b\x32\x19.signalpost.v1.SigningKey\x12/\n\x0b\x63reate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x14 \x01(\t\x12#\n\x1b\x61llowed_attempts_per_minute\x18\x15 \x01(\x05\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\n\n\x06\x41\x43TIVE\x10\x01\x12\n\n\x06PAUSED\x10\x02\x12\r\n\tSUSPENDED\x10\x03\"v\n\x10SuspensionReason\x12!\n\x1dSUSPENSION_REASON_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NDPOINT_FAILING\x10\x01\x12\x11\n\rENDPOINT_GONE\x10\x02\x12\x16\n\x12\x45NDPOINT_FORBIDDEN\x10\x03\"\xd6\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12\x35\n\x12max_retry_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmin_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12\x62\x61\x63koff_multiplier\x18\x05 \x01(\x01\"N\n\nRateLimits\x12\x1f\n\x17max_attempts_per_second\x18\x01 \x01(\x01\x12\x1f\n\x17max_concurrent_attempts\x18\x02 \x01(\x05\"\x90\x02\n\nSigningKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x36\n\talgorithm\x18\x02 \x01(\x0e\x32#.signalpost.v1.SigningKey.Algorithm\x12\x12\n\npublic_key\x18\x03 \x01(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\tAlgorithm\x12\x19\n\x15\x41LGORITHM_UNSPECIFIED\x10\x00\x12\x0f\n\x0bHMAC_SHA256\x10\x01\x12\x0b\n\x07\x45\x44\x32\x35\x35\x31\x39\x10\x02\x42@\n\rsignalpost.v1B\x11SubscriptionProtoP\x01Z\x1asignalpost/v1;signalpostv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,21 +40,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTION_LABELSENTRY']._loaded_options = None
   _globals['_SUBSCRIPTION_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_SUBSCRIPTION']._serialized_start=144
-  _globals['_SUBSCRIPTION']._serialized_end=1217
-  _globals['_SUBSCRIPTION_HEADERSENTRY']._serialized_start=933
-  _globals['_SUBSCRIPTION_HEADERSENTRY']._serialized_end=979
-  _globals['_SUBSCRIPTION_LABELSENTRY']._serialized_start=981
-  _globals['_SUBSCRIPTION_LABELSENTRY']._serialized_end=1026
-  _globals['_SUBSCRIPTION_STATE']._serialized_start=1028
-  _globals['_SUBSCRIPTION_STATE']._serialized_end=1097
-  _globals['_SUBSCRIPTION_SUSPENSIONREASON']._serialized_start=1099
-  _globals['_SUBSCRIPTION_SUSPENSIONREASON']._serialized_end=1217
-  _globals['_RETRYPOLICY']._serialized_start=1220
-  _globals['_RETRYPOLICY']._serialized_end=1434
-  _globals['_RATELIMITS']._serialized_start=1436
-  _globals['_RATELIMITS']._serialized_end=1514
-  _globals['_SIGNINGKEY']._serialized_start=1517
-  _globals['_SIGNINGKEY']._serialized_end=1789
-  _globals['_SIGNINGKEY_ALGORITHM']._serialized_start=1721
-  _globals['_SIGNINGKEY_ALGORITHM']._serialized_end=1789
+  _globals['_SUBSCRIPTION']._serialized_end=1254
+  _globals['_SUBSCRIPTION_HEADERSENTRY']._serialized_start=970
+  _globals['_SUBSCRIPTION_HEADERSENTRY']._serialized_end=1016
+  _globals['_SUBSCRIPTION_LABELSENTRY']._serialized_start=1018
+  _globals['_SUBSCRIPTION_LABELSENTRY']._serialized_end=1063
+  _globals['_SUBSCRIPTION_STATE']._serialized_start=1065
+  _globals['_SUBSCRIPTION_STATE']._serialized_end=1134
+  _globals['_SUBSCRIPTION_SUSPENSIONREASON']._serialized_start=1136
+  _globals['_SUBSCRIPTION_SUSPENSIONREASON']._serialized_end=1254
+  _globals['_RETRYPOLICY']._serialized_start=1257
+  _globals['_RETRYPOLICY']._serialized_end=1471
+  _globals['_RATELIMITS']._serialized_start=1473
+  _globals['_RATELIMITS']._serialized_end=1551
+  _globals['_SIGNINGKEY']._serialized_start=1554
+  _globals['_SIGNINGKEY']._serialized_end=1826
+  _globals['_SIGNINGKEY_ALGORITHM']._serialized_start=1758
+  _globals['_SIGNINGKEY_ALGORITHM']._serialized_end=1826
 # @@protoc_insertion_point(module_scope)

@@ -142,6 +142,7 @@ class Subscription(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ALLOWED_ATTEMPTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     subscription_id: _builtins.str
     """Identifier, unique within its tenant. Chosen by the client or assigned at
     creation; 1 to 63 characters of `[a-z0-9-]`, beginning with a letter.
@@ -168,10 +169,18 @@ class Subscription(_message.Message):
     deliveries that wait. Turned off, what waited its turn goes at once.
     """
     require_handshake: _builtins.bool
-    """Optional. Asks the endpoint for its consent by the CloudEvents abuse
-    protection handshake (an `OPTIONS` request) at creation and whenever
-    `endpoint_uri` changes. If it does not agree, the call fails
-    (`ENDPOINT_UNVERIFIED`).
+    """Optional. Asks the endpoint for its consent by the abuse protection handshake
+    of CloudEvents (HTTP 1.1 Web Hooks for Event Delivery, section 4): at
+    creation, and when an update changes `endpoint_uri` or turns this on. If it
+    does not agree, the call fails (`ENDPOINT_UNVERIFIED`) and nothing is stored.
+
+    The endpoint gets an `OPTIONS` request with `WebHook-Request-Origin`, a name
+    that the operator sets, with `headers`, and with `WebHook-Request-Rate` if
+    `max_attempts_per_second` is set. It agrees by an answer of 2xx with that
+    name or "*" in `WebHook-Allowed-Origin`, which must come within `timeout`;
+    redirects are not followed. `WebHook-Allowed-Rate` is kept to, see
+    `allowed_attempts_per_minute`. Every delivery then carries the
+    `WebHook-Request-Origin` that was agreed on.
     """
     state: Global___Subscription.State.ValueType
     """Output only. Whether deliveries are made. Changed by `PauseSubscription`
@@ -184,6 +193,11 @@ class Subscription(_message.Message):
     etag: _builtins.str
     """Changes with every change of the subscription. If sent with an update or a
     deletion, that fails with `ABORTED` unless it is the current one.
+    """
+    allowed_attempts_per_minute: _builtins.int
+    """Output only. Most attempts a minute that the endpoint allowed in the
+    handshake of `require_handshake`: the lower of this and
+    `max_attempts_per_second` holds. 0 if it set no limit, or was not asked.
     """
     @_builtins.property
     def filter(self) -> _event_pb2.EventFilter:
@@ -267,10 +281,11 @@ class Subscription(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        allowed_attempts_per_minute: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "filter", b"filter", "rate_limits", b"rate_limits", "retry_policy", b"retry_policy", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_ip_ranges", b"allowed_ip_ranges", "create_time", b"create_time", "display_name", b"display_name", "endpoint_uri", b"endpoint_uri", "etag", b"etag", "filter", b"filter", "headers", b"headers", "labels", b"labels", "ordered", b"ordered", "rate_limits", b"rate_limits", "require_handshake", b"require_handshake", "retry_policy", b"retry_policy", "signing_keys", b"signing_keys", "state", b"state", "subscription_id", b"subscription_id", "suspension_message", b"suspension_message", "suspension_reason", b"suspension_reason", "tenant_id", b"tenant_id", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_attempts_per_minute", b"allowed_attempts_per_minute", "allowed_ip_ranges", b"allowed_ip_ranges", "create_time", b"create_time", "display_name", b"display_name", "endpoint_uri", b"endpoint_uri", "etag", b"etag", "filter", b"filter", "headers", b"headers", "labels", b"labels", "ordered", b"ordered", "rate_limits", b"rate_limits", "require_handshake", b"require_handshake", "retry_policy", b"retry_policy", "signing_keys", b"signing_keys", "state", b"state", "subscription_id", b"subscription_id", "suspension_message", b"suspension_message", "suspension_reason", b"suspension_reason", "tenant_id", b"tenant_id", "timeout", b"timeout", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -91,7 +91,8 @@ class SubscriptionServiceServicer:
 
         Choose `subscription_id` and `secret` to make the call repeatable: once it
         has succeeded a repeat fails with `ALREADY_EXISTS`, and no secret is lost
-        with a response.
+        with a response. With `require_handshake` it waits for the endpoint: give the
+        call a deadline beyond the `timeout` of the subscription.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +115,8 @@ class SubscriptionServiceServicer:
     def UpdateSubscription(self, request, context):
         """Changes a subscription. Changes hold from the next attempt on; deliveries
         that are queued stay, whatever a new filter chooses. An update to what it is
-        already keeps the `etag`.
+        already keeps the `etag`. Where `require_handshake` has the endpoint asked, it
+        waits as a creation does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

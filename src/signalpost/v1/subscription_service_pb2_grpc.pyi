@@ -38,7 +38,8 @@ class SubscriptionServiceStub:
 
     Choose `subscription_id` and `secret` to make the call repeatable: once it
     has succeeded a repeat fails with `ALREADY_EXISTS`, and no secret is lost
-    with a response.
+    with a response. With `require_handshake` it waits for the endpoint: give the
+    call a deadline beyond the `timeout` of the subscription.
     """
     GetSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.GetSubscriptionRequest, _subscription_service_pb2.GetSubscriptionResponse]
     """Gets a subscription."""
@@ -47,7 +48,8 @@ class SubscriptionServiceStub:
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]
     """Changes a subscription. Changes hold from the next attempt on; deliveries
     that are queued stay, whatever a new filter chooses. An update to what it is
-    already keeps the `etag`.
+    already keeps the `etag`. Where `require_handshake` has the endpoint asked, it
+    waits as a creation does.
     """
     DeleteSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.DeleteSubscriptionRequest, _subscription_service_pb2.DeleteSubscriptionResponse]
     """Deletes a subscription and cancels its pending deliveries."""
@@ -79,7 +81,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
 
     Choose `subscription_id` and `secret` to make the call repeatable: once it
     has succeeded a repeat fails with `ALREADY_EXISTS`, and no secret is lost
-    with a response.
+    with a response. With `require_handshake` it waits for the endpoint: give the
+    call a deadline beyond the `timeout` of the subscription.
     """
     GetSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.GetSubscriptionRequest, _subscription_service_pb2.GetSubscriptionResponse]  # type: ignore[assignment]
     """Gets a subscription."""
@@ -88,7 +91,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
     """Changes a subscription. Changes hold from the next attempt on; deliveries
     that are queued stay, whatever a new filter chooses. An update to what it is
-    already keeps the `etag`.
+    already keeps the `etag`. Where `require_handshake` has the endpoint asked, it
+    waits as a creation does.
     """
     DeleteSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.DeleteSubscriptionRequest, _subscription_service_pb2.DeleteSubscriptionResponse]  # type: ignore[assignment]
     """Deletes a subscription and cancels its pending deliveries."""
@@ -123,7 +127,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Choose `subscription_id` and `secret` to make the call repeatable: once it
         has succeeded a repeat fails with `ALREADY_EXISTS`, and no secret is lost
-        with a response.
+        with a response. With `require_handshake` it waits for the endpoint: give the
+        call a deadline beyond the `timeout` of the subscription.
         """
 
     @_abc_1.abstractmethod
@@ -150,7 +155,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_subscription_service_pb2.UpdateSubscriptionResponse, _abc.Awaitable[_subscription_service_pb2.UpdateSubscriptionResponse]]:
         """Changes a subscription. Changes hold from the next attempt on; deliveries
         that are queued stay, whatever a new filter chooses. An update to what it is
-        already keeps the `etag`.
+        already keeps the `etag`. Where `require_handshake` has the endpoint asked, it
+        waits as a creation does.
         """
 
     @_abc_1.abstractmethod
