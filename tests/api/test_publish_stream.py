@@ -172,6 +172,17 @@ async def test_requests_at_once_are_accepted_in_their_order(service: Service) ->
     assert {one.resource.id for one in await service.stored()} == {"first"}
 
 
+async def test_nothing_overtakes_a_request_that_takes_long_to_look_through(
+    service: Service,
+) -> None:
+    text = AccountConnected(integration="u" * 200_000)
+    large = request(*[event(event_id="e", account_connected=text)] * 5)
+    small = request(event(event_id="e"))
+    found = await answers(service, large, small)
+    assert found[0].items[0].result.outcome == ACCEPTED
+    assert found[1].items[0].error.reason == ErrorReason.EVENT_ID_CONFLICT
+
+
 async def test_only_refused_events_store_nothing_and_go_on(service: Service) -> None:
     refused, accepted = await answers(service, request(Event()), request(event(event_id="e")))
     assert set(told(refused.items[0])) == {"resource", "payload"}

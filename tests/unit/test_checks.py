@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.struct_pb2 import NULL_VALUE, Struct, Value
@@ -95,7 +96,7 @@ def test_table_names_only_messages_and_fields_of_the_contract() -> None:
         for name, descriptor in module.DESCRIPTOR.message_types_by_name.items()
     }
     for name, rules in CONSTRAINTS.items():
-        descriptor = messages[name]
+        descriptor = FieldMask.DESCRIPTOR if name == "FieldMask" else messages[name]
         for field in rules:
             assert field in descriptor.fields_by_name or field in descriptor.oneofs_by_name, field
 
@@ -340,7 +341,7 @@ def test_too_many_events_are_not_looked_at() -> None:
 
 
 def test_a_request_of_nothing_but_mistakes_is_not_walked_to_its_end() -> None:
-    garbage = b"".join(varint(number << 3) + b"\x01" for number in range(1000, 200_000))
+    garbage = b"".join(varint(number << 3) + b"\x01" for number in range(1000, 10_000))
     assert len(check(PublishRequest.FromString(garbage))) == MAX_VIOLATIONS
 
 

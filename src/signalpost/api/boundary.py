@@ -17,26 +17,21 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
 from signalpost import failpoints
 from signalpost.api import status
 from signalpost.api.constraints import TRACEPARENT
+from signalpost.api.parsing import parse
 from signalpost.domain.errors import (
     CredentialsInvalid,
     Overloaded,
-    Reason,
-    RequestInvalid,
     SignalpostError,
-    Violation,
 )
 from signalpost.telemetry import tracing
 from signalpost.telemetry.tracing import Tracing
-
-MAX_REQUEST_BYTES = 4 * 1024 * 1024
-"""Largest request that is accepted; that of the transport is larger, so that we can say so."""
 
 CEILING_SECONDS = 10.0
 """Longest that a call may take."""
@@ -121,7 +116,7 @@ class Boundary:
             seconds = CEILINGS_SECONDS.get(descriptor.name, CEILING_SECONDS)
             _refuse_two_credentials(context)
             failpoints.hit("handler")
-            request = _parse(kind, data)
+            request = parse(kind, data)
             limit = asyncio.timeout(seconds)
             try:
                 async with limit:
@@ -145,7 +140,7 @@ class Boundary:
         async def answer(data: bytes, context: Context) -> None:
             _refuse_two_credentials(context)
             failpoints.hit("handler")
-            request = _parse(kind, data)
+            request = parse(kind, data)
             await self._until_drained(lambda: method(request, _responder(context), context))
 
         async def handle(data: bytes, context: Context) -> None:
@@ -163,7 +158,7 @@ class Boundary:
         async def parsed(stream: AsyncIterator[bytes]) -> AsyncIterator[Message]:
             while (data := await self._next(stream)) is not None:
                 failpoints.hit("handler")
-                yield _parse(kind, data)
+                yield parse(kind, data)
 
         async def answer(stream: AsyncIterator[bytes], context: Context) -> None:
             _refuse_two_credentials(context)
@@ -257,15 +252,3 @@ class _TooLate(Exception):
     def __init__(self, limit_seconds: float) -> None:
         self.limit_seconds = limit_seconds
         super().__init__(f"{limit_seconds:g} s")
-
-
-def _parse(kind: type[Message], data: bytes) -> Message:
-    if len(data) > MAX_REQUEST_BYTES:
-        metadata = {"sizeBytes": str(len(data)), "limitBytes": str(MAX_REQUEST_BYTES)}
-        description = f"the request has {len(data)} bytes, {MAX_REQUEST_BYTES} at most"
-        raise RequestInvalid([Violation("", Reason.TOO_LARGE, description, metadata)])
-    try:
-        return kind.FromString(data)
-    except DecodeError:
-        description = "the request is not a valid protobuf message of its type"
-        raise RequestInvalid([Violation("", Reason.FIELD_INVALID, description)]) from None

@@ -1,8 +1,8 @@
 """The constraints of the contract, field by field.
 
 A message or field without an entry is bound only by what holds for all of them (`checks`).
-Output only fields have none: what a request says there is ignored. Endpoints and headers
-are judged where subscriptions are registered.
+Output only fields have none, or only a bound: what a request says there is ignored. Endpoints
+and headers are judged where subscriptions are registered.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ from signalpost.domain.subscription import (
 
 MAX_PAGE_SIZE = 1000
 MAX_IP_RANGES = 100
+MAX_STATES = 100
+MAX_PATHS = 100
+MAX_SHOWN_KEYS = 100
 
 _TENANT = text(
     r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}",
@@ -76,6 +79,7 @@ _ONE_SUBSCRIPTION = {
     "tenant_id": Rule(check=_TENANT),
 }
 _TOKEN = Rule(check=length(most=4096))
+_STATES = Rule(most=MAX_STATES)
 _PAGE = {
     "page_size": Rule(check=number(0, MAX_PAGE_SIZE)),
     "page_token": _TOKEN,
@@ -96,7 +100,11 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "secret": Rule(check=readable(parse_secret)),
     },
     "GetSubscriptionRequest": _ONE_SUBSCRIPTION,
-    "ListSubscriptionsRequest": {**_LIST, "event_type_name": Rule(check=_WIRE_NAME)},
+    "ListSubscriptionsRequest": {
+        **_LIST,
+        "event_type_name": Rule(check=_WIRE_NAME),
+        "states": _STATES,
+    },
     "UpdateSubscriptionRequest": {"subscription": _REQUIRED},
     "DeleteSubscriptionRequest": _ONE_SUBSCRIPTION,
     "PauseSubscriptionRequest": _ONE_SUBSCRIPTION,
@@ -115,6 +123,7 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         **_LIST,
         "subscription_id": Rule(check=_SUBSCRIPTION_ID),
         "event_id": Rule(check=_EVENT_ID),
+        "states": _STATES,
     },
     "RetryDeliveryRequest": {"delivery_id": Rule(required=True, check=length(most=64))},
     "ReplayDeliveriesRequest": {
@@ -131,12 +140,14 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "WatchDeliveriesRequest": {
         "tenant_id": Rule(check=_TENANT_OR_ALL),
         "subscription_id": Rule(check=_SUBSCRIPTION_ID),
+        "states": _STATES,
     },
     "CreateEventTypeRequest": {"event_type": _REQUIRED},
     "GetEventTypeRequest": _ONE_EVENT_TYPE,
     "ListEventTypesRequest": _PAGE,
     "UpdateEventTypeRequest": {"event_type": _REQUIRED},
     "DeleteEventTypeRequest": _ONE_EVENT_TYPE,
+    "FieldMask": {"paths": Rule(most=MAX_PATHS)},
     # Events.
     "Event": {
         "event_id": Rule(check=_EVENT_ID),
@@ -184,6 +195,7 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "display_name": Rule(check=length(most=63)),
         "timeout": Rule(check=duration(timedelta(seconds=1), MAX_TIMEOUT, wants="1 to 30 seconds")),
         "allowed_ip_ranges": Rule(most=MAX_IP_RANGES, check=cidr),
+        "signing_keys": Rule(most=MAX_SHOWN_KEYS),
         "labels": Rule(most=64, key=length(least=1, most=63), check=length(most=255)),
     },
     "RetryPolicy": {

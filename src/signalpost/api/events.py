@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Final
 
 from signalpost.api import status
+from signalpost.api.aside import Aside
 from signalpost.api.boundary import Context, Respond, call_traceparent
 from signalpost.api.checks import check, demand
 from signalpost.api.convert_events import (
@@ -22,6 +24,7 @@ from signalpost.api.paging import MAX_RESPONSE_BYTES, Pager, fitting
 from signalpost.api.pipeline import Pipeline
 from signalpost.api.rendering import event_from
 from signalpost.domain.errors import RequestInvalid, SignalpostError, Violation
+from signalpost.domain.event import EventDraft
 from signalpost.domain.ids import EventId, TenantId
 from signalpost.ports import EventQuery, EventStore
 from signalpost.publishing.publish import Published, Publisher
@@ -53,13 +56,14 @@ class EventServicer:
         self._events = events
         self._streams = streams
         self._pager = pager
+        self._aside = Aside()
 
     async def Publish(self, request: PublishRequest, context: Context) -> PublishResponse:
         """Store all events of the request, or none."""
-        found = check(request)
-        if _unreadable(found):
-            raise RequestInvalid(found)
-        drafts = event_drafts(request, found=found, traceparent=call_traceparent(context))
+        traceparent = call_traceparent(context)
+        drafts, found = await self._aside.do(
+            lambda: _drafts(request, traceparent=traceparent), size=request.ByteSize()
+        )
         published = await self._publisher.publish(
             drafts, found=found, validate_only=request.validate_only
         )
@@ -73,10 +77,14 @@ class EventServicer:
     ) -> None:
         """Store the events of each request, one by one, and answer in order."""
         traceparent = call_traceparent(context)
+        turn = asyncio.Lock()
 
         async def answer(request: PublishStreamRequest) -> PublishStreamResponse:
-            demand(request)
-            drafts = [event_draft(one, traceparent=traceparent) for one in request.events]
+            async with turn:  # None may overtake a large one.
+                drafts = await self._aside.do(
+                    lambda: _drafts_apart(request, traceparent=traceparent),
+                    size=request.ByteSize(),
+                )
             results = await self._publisher.publish_each(drafts)
             return PublishStreamResponse(items=_items(results))
 
@@ -113,9 +121,27 @@ class EventServicer:
         await self._streams.run(request, respond)
 
 
+def _drafts(
+    request: PublishRequest, *, traceparent: str
+) -> tuple[list[EventDraft | None], list[Violation]]:
+    """Make drafts of events, with what is wrong with them. Raises RequestInvalid."""
+    found = check(request)
+    if _unreadable(found):
+        raise RequestInvalid(found)
+    return event_drafts(request, found=found, traceparent=traceparent), found
+
+
+def _drafts_apart(
+    request: PublishStreamRequest, *, traceparent: str
+) -> list[EventDraft | RequestInvalid]:
+    """Make drafts of events, each of them or what is wrong with it. Raises RequestInvalid."""
+    demand(request)
+    return [event_draft(one, traceparent=traceparent) for one in request.events]
+
+
 def _unreadable(found: Sequence[Violation]) -> bool:
     """Tell whether events were left unchecked, so that nothing more can be said of them."""
-    return len(found) >= MAX_VIOLATIONS or any(one.field == "events" for one in found)
+    return len(found) >= MAX_VIOLATIONS or any(one.field in ("", "events") for one in found)
 
 
 def _items(

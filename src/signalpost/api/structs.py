@@ -38,16 +38,17 @@ class _Place(NamedTuple):
 
 
 def check_struct(
-    struct: Struct, findings: Findings, path: str, *, levels: int = MAX_LEVELS
+    struct: Struct, findings: Findings, path: str, *, levels: int = MAX_LEVELS, known: bool = False
 ) -> None:
-    """Note every number, level or field in it that is refused."""
-    _StructWalk(findings, levels=levels).object(struct, path, 1)
+    """Note every number, level or field in it that is refused; all fields may be `known`."""
+    _StructWalk(findings, levels=levels, known=known).object(struct, path, 1)
 
 
 class _StructWalk:
-    def __init__(self, findings: Findings, *, levels: int) -> None:
+    def __init__(self, findings: Findings, *, levels: int, known: bool) -> None:
         self._findings = findings
         self._levels = levels
+        self._all_known = known
 
     def object(self, struct: Struct, place: _Place | str, level: int) -> None:
         self._known(struct, place)
@@ -85,5 +86,5 @@ class _StructWalk:
             self._findings.add(str(place), problem)
 
     def _known(self, message: Message, place: _Place | str) -> None:
-        if len(UnknownFieldSet(message)):
+        if not self._all_known and len(UnknownFieldSet(message)):
             self._findings.add(str(place), "holds a field unknown to this server")

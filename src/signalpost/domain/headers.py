@@ -12,6 +12,9 @@ from collections.abc import Mapping
 
 MAX_HEADERS = 32
 MAX_HEADER_BYTES = 8 * 1024
+
+_MOST_NAMED = 1000
+
 """Names and values together."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -48,7 +51,10 @@ def header_violations(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return what is wrong with a customer's headers: pairs of a name and an explanation.
 
     The name is empty if the headers as a whole are at fault. No explanation repeats a value.
+    Of far too many that is all that is said.
     """
+    if len(headers) > _MOST_NAMED:
+        return _too_much(headers)
     found = [
         (name, wrong)
         for name, value in headers.items()

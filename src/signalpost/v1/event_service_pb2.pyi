@@ -36,7 +36,9 @@ class PublishRequest(_message.Message):
     """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """Required. 1 to 1000 events, each with a webhook body of at most 256 KiB."""
+        """Required. 1 to 1000 events, each of at most 1 MiB and with a webhook body of
+        at most 256 KiB.
+        """
 
     def __init__(
         self,
@@ -146,7 +148,9 @@ class PublishStreamRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """Required. 1 to 1000 events, each with a webhook body of at most 256 KiB."""
+        """Required. 1 to 1000 events, each of at most 1 MiB and with a webhook body of
+        at most 256 KiB.
+        """
 
     def __init__(
         self,
