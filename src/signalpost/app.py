@@ -21,7 +21,7 @@ from signalpost import __version__, failpoints, signals
 from signalpost.api.convert_event_types import builtin_event_types
 from signalpost.api.server import AddressUnavailable, Server, Services, build_server
 from signalpost.api.watching import WatchLimits
-from signalpost.clock import SystemClock
+from signalpost.clock import SteadyClock
 from signalpost.delivery.attempt import Attempter
 from signalpost.delivery.handshake import Handshaker
 from signalpost.delivery.lanes import LaneHome
@@ -163,7 +163,7 @@ class _Parts:
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     """Build everything, bound but not serving yet; what must be closed is put on the stack."""
-    clock = SystemClock()
+    clock = SteadyClock()
     tracing = _begin_tracing(stack)
     store = await _open_store(settings)
     stack.push_async_callback(store.aclose)
@@ -262,7 +262,7 @@ def _build_egress(settings: Settings, own: set[Listener]) -> Egress:
 
 
 def _attempter(
-    store: Store, sender: HttpSender, *, clock: SystemClock, tracing: Tracing
+    store: Store, sender: HttpSender, *, clock: SteadyClock, tracing: Tracing
 ) -> Attempter:
     return Attempter(
         targets=Targets(store),
@@ -281,7 +281,7 @@ def _services(
     *,
     catalogue: Catalogue,
     lanes: LaneHome,
-    clock: SystemClock,
+    clock: SteadyClock,
     tracing: Tracing,
 ) -> Services:
     changer = Changer(store, clock=clock)
@@ -321,7 +321,7 @@ def _registrar(
     egress: Egress,
     *,
     lanes: LaneHome,
-    clock: SystemClock,
+    clock: SteadyClock,
     keys: KeyRing,
     tracing: Tracing,
 ) -> Registrar:

@@ -72,6 +72,9 @@ class HandClock:
     def now(self) -> datetime:
         return self.moment
 
+    def wall(self) -> datetime:
+        return self.moment
+
     def move(self, span: timedelta) -> None:
         self.moment += span
 

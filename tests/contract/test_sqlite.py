@@ -236,7 +236,9 @@ async def test_hot_statements_read_no_more_than_they_return(store: Store, *, ord
     for kind in Prunable:
         await store.upkeep.prune(kind, [lease.key], retention=Retention(), now=later)
     await store.upkeep.give_up([lease.key], now=NOW)
-    plans = await plan(store, [text for text in seen if not text.startswith(("BEGIN", "INSERT"))])
+    # A start looks once at all that waits.
+    others = ("BEGIN", "INSERT", "UPDATE queue SET due=CASE")
+    plans = await plan(store, [text for text in seen if not text.startswith(others)])
     assert "queue_wait (lane_id=? AND band=? AND due<?)" in plans
     assert "queue_lease" in plans
     assert ("queue_order (lane_id=? AND resource=?)" in plans) == ordered

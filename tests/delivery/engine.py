@@ -23,13 +23,17 @@ from tests.contract.material import NOW, event
 
 
 class Clock:
-    """A clock that tests set."""
+    """A clock that tests set; the wall clock is off by `jump`."""
 
     def __init__(self) -> None:
         self.time = NOW
+        self.jump = timedelta()
 
     def now(self) -> datetime:
         return self.time
+
+    def wall(self) -> datetime:
+        return self.time + self.jump
 
     def advance(self, **time: float) -> None:
         self.time += timedelta(**time)

@@ -78,7 +78,7 @@ class Rehearsal:
         return event
 
     def _example(self, event_type: str) -> EventMessage:
-        found = example(event_type, now=self._clock.now())
+        found = example(event_type, now=self._clock.wall())
         if found is not None:
             return found
         registered = self._catalogue.find(event_type)

@@ -107,6 +107,7 @@ class Attempter:
                 body=lease.body,
                 traceparent=tracing.carried(span, lease.traceparent),
                 now=start,
+                wall=self._clock.wall(),
                 user_agent=self._user_agent,
             )
             return await self._sender.send(request), policy

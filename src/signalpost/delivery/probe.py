@@ -51,6 +51,7 @@ class Prober:
                 body=event.body,
                 traceparent=tracing.carried(span, event.traceparent),
                 now=start,
+                wall=self._clock.wall(),
                 user_agent=self._user_agent,
             )
             result = await self._sender.send(request)

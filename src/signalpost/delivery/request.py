@@ -18,10 +18,14 @@ def build_request(
     body: bytes,
     traceparent: str,
     now: datetime,
+    wall: datetime,
     user_agent: str,
 ) -> WebhookRequest:
-    """Build the request of an attempt that begins now, signed with every key that still signs."""
-    timestamp = int(now.timestamp())
+    """Build the request of an attempt that begins now, signed with every key that still signs.
+
+    Receivers compare its timestamp with their wall clock, so it is told by ours.
+    """
+    timestamp = int(wall.timestamp())
     keys = [key for key in subscription.signing_keys if key.signs_at(now)]
     own = {
         "accept-encoding": "identity",

@@ -9,6 +9,7 @@ from datetime import timedelta
 from signalpost.delivery.lanes import LaneHome
 from signalpost.delivery.patience import patiently
 from signalpost.domain.lane import Lane
+from signalpost.domain.pace import after_restart
 from signalpost.ports import Clock, DeliveryQueue, SubscriptionStore
 
 _PERIOD = timedelta(seconds=5)
@@ -41,7 +42,7 @@ class Rescuer:
             _logger.warning("took up %d deliveries that were in flight", taken_up)
         self._lanes.begin(now=self._clock.now())
         for known in await self._queue.paces():
-            self._lanes.restore(known.lane, known.pace)
+            self._lanes.restore(known.lane, after_restart(known.pace, now=self._clock.now()))
         for backlog in await self._queue.backlogs():
             self._lanes.resume(backlog.lane, due=backlog.due)
 

@@ -84,8 +84,14 @@ def content_digest(draft: EventDraft) -> bytes:
     return hashlib.sha256(head + draft.payload).digest()
 
 
-def complete(draft: EventDraft, *, event_id: EventId, now: datetime) -> Event:
-    """Make the event that is stored from what the publisher sent; `now` is the time of receipt."""
+def complete(
+    draft: EventDraft, *, event_id: EventId, now: datetime, wall: datetime | None = None
+) -> Event:
+    """Make the event that is stored from what the publisher sent; `now` is the time of receipt.
+
+    `wall` is what the wall clock says, where that may differ: receivers compare an event's
+    `timestamp` with their own.
+    """
     return Event(
         event_id=event_id,
         tenant_id=draft.tenant_id,
@@ -94,7 +100,7 @@ def complete(draft: EventDraft, *, event_id: EventId, now: datetime) -> Event:
         body=render_body(
             event_id,
             draft.event_type,
-            timestamp=draft.timestamp or rfc3339(now),
+            timestamp=draft.timestamp or rfc3339(wall or now),
             resource=draft.resource,
             payload=draft.payload,
         ),

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from signalpost.domain.outcome import AttemptResult, Outcome
+from signalpost.domain.retry_after import LONGEST as LONGEST_RETRY_AFTER
 from signalpost.domain.retry_after import parse_retry_after
 
 OPEN_AFTER: Final = 10
@@ -161,6 +162,30 @@ def hastened(pace: Pace, *, now: datetime) -> Pace:
     if circuit is None or circuit.probe_at <= now:
         return pace
     return replace(pace, circuit=Circuit(now, circuit.probes))
+
+
+def after_restart(pace: Pace, *, now: datetime) -> Pace:
+    """Return a pace that was stored by a former run.
+
+    If the clock was set back since, nothing in it lasts longer for that.
+    """
+    not_before = pace.not_before and min(pace.not_before, now + LONGEST_RETRY_AFTER)
+    if pace.failing is None or pace.failing.last <= now:
+        return pace if not_before == pace.not_before else replace(pace, not_before=not_before)
+    back = pace.failing.last - now
+    circuit, forbidden_since = pace.circuit, pace.failing.forbidden_since
+    return replace(
+        pace,
+        failing=replace(
+            pace.failing,
+            since=pace.failing.since - back,
+            last=now,
+            forbidden_since=forbidden_since and forbidden_since - back,
+        ),
+        circuit=circuit and Circuit(circuit.probe_at - back, circuit.probes),
+        ceiling=pace.ceiling and replace(pace.ceiling, time=min(pace.ceiling.time, now)),
+        not_before=not_before and not_before - back,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

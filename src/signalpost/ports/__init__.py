@@ -32,10 +32,17 @@ T = TypeVar("T")
 
 
 class Clock(Protocol):
-    """The wall clock."""
+    """Tells the time, for the machine and for people."""
 
     def now(self) -> datetime:
-        """Return the aware UTC time."""
+        """Return the aware UTC time, which passes evenly: it neither jumps nor runs back.
+
+        Leases, delays and all that is on record go by it.
+        """
+        ...
+
+    def wall(self) -> datetime:
+        """Return what the wall clock says, for those who compare it with their own."""
         ...
 
 
@@ -268,7 +275,8 @@ class DeliveryQueue(Protocol):
         """Take up all leases of a former process at once; return how many.
 
         Each gets an attempt INTERRUPTED on record, which its retry policy is not charged
-        for, and is due as `domain.quarantine` has it: now, or soon, or never again. Called
+        for, and is due as `domain.quarantine` has it: now, or soon, or never again. What
+        waits by a clock that was set back since waits no longer than its own delay. Called
         before the first claim.
         """
         ...

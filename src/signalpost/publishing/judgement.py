@@ -19,12 +19,14 @@ class Judge:
 
     catalogue: Catalogue
 
-    def complete(self, draft: EventDraft, *, event_id: EventId, now: datetime) -> Event:
+    def complete(
+        self, draft: EventDraft, *, event_id: EventId, now: datetime, wall: datetime
+    ) -> Event:
         """Make the event that is stored, the `resource.type` of its type filled in."""
         if not draft.resource.type and (known := self.catalogue.find(draft.event_type)):
             resource = Resource(known.resource_type, draft.resource.id)
             draft = replace(draft, resource=resource)
-        return complete(draft, event_id=event_id, now=now)
+        return complete(draft, event_id=event_id, now=now, wall=wall)
 
     def violations(
         self,

@@ -90,7 +90,10 @@ class Publisher:
         `found` first, or EventIdConflict; StorageUnavailable, StorageFull.
         """
         now = self._clock.now()
-        completed = [None if draft is None else self._complete(draft, now=now) for draft in drafts]
+        wall = self._clock.wall()
+        completed = [
+            None if draft is None else self._complete(draft, now=now, wall=wall) for draft in drafts
+        ]
         violations = [*found, *self._judge.violations_of_all(drafts, completed)]
         if violations:
             raise RequestInvalid(violations)
@@ -141,7 +144,7 @@ class Publisher:
     ) -> Event | RequestInvalid:
         if isinstance(draft, RequestInvalid):
             return draft
-        event = self._complete(draft, now=now)
+        event = self._complete(draft, now=now, wall=self._clock.wall())
         violations = [
             replace(one, field=one.field.removeprefix(_ALONE).removeprefix("."))
             for one in self._judge.violations(draft, event, path=_ALONE, reserved=reserved)
@@ -165,9 +168,9 @@ class Publisher:
 
         return asyncio.create_task(finish())
 
-    def _complete(self, draft: EventDraft, *, now: datetime) -> Event:
+    def _complete(self, draft: EventDraft, *, now: datetime, wall: datetime) -> Event:
         event_id = draft.event_id or EventId(self._new_id())
-        return self._judge.complete(draft, event_id=event_id, now=now)
+        return self._judge.complete(draft, event_id=event_id, now=now, wall=wall)
 
 
 def _result(event: Event, accepted: Accepted | None) -> Published | EventIdConflict:

@@ -28,6 +28,7 @@ from signalpost.store import attempts
 from signalpost.store.lanes import LANE_COLUMNS, lane, learn
 from signalpost.store.news import Changing, note_changed
 from signalpost.store.order import Line, settle
+from signalpost.store.set_back import begin_delays_anew
 from signalpost.store.statements import AnyRow, Driven, Keyed, Values
 from signalpost.store.tables import LEASED, WAITING, deliveries, queue, subscriptions
 from signalpost.store.tables import attempts as recorded
@@ -184,7 +185,11 @@ def _learned(calls: Sequence[RecordCall]) -> Iterator[tuple[LaneId, Pace]]:
 
 
 def recover(conn: Connection, now: datetime) -> int:
-    """Take back all leases, whatever their time; return how many."""
+    """Take back all leases, whatever their time; return how many.
+
+    Let nothing wait for a clock that was set back since the last run.
+    """
+    begin_delays_anew(conn, now=now)
     rows = conn.execute(_LEASED_ROWS).all()
     _interrupt(conn, rows, now=now)
     return len(rows)
