@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import logging
+import select
 import socket
 from collections.abc import Iterator
 from unittest.mock import patch
@@ -10,6 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from signalpost import failpoints
+from signalpost.domain.address import IpAddress
 from signalpost.domain.outcome import Outcome
 from signalpost.sender import dialer
 from signalpost.sender.sender import HttpSender
@@ -203,6 +205,33 @@ async def test_an_endpoint_that_never_answers_leaves_no_connection(
     result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/", seconds=SHORT))
     assert (result.outcome, result.error_code) == expected
     assert await receiver.closed.get() == 1
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+async def test_a_descriptor_that_the_loop_closed_is_not_closed_once_more(
+    sender: HttpSender, receivers: Receivers, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """By then it may be that of another connection, or of the database."""
+    dial, dialled = dialer._dial, list[socket.socket]()
+
+    async def reset_at_once(conversation: Conversation) -> None:
+        conversation.reset()
+
+    async def dial_and_be_reset(address: IpAddress, port: int) -> socket.socket:
+        connected = await dial(address, port)
+        seen = select.poll()
+        seen.register(connected, select.POLLERR)
+        while not seen.poll(0):  # noqa: ASYNC110 - the system has no event for it
+            await asyncio.sleep(0)
+        dialled.append(connected)
+        return connected
+
+    receiver = await receivers.start(reset_at_once)
+    monkeypatch.setattr(dialer, "_dial", dial_and_be_reset)
+    result = await sender.send(webhook(f"{scheme}://127.0.0.1:{receiver.port}/"))
+    assert result.outcome in {Outcome.TLS_FAILED, Outcome.CONNECTION_LOST}
+    [left] = dialled
+    assert left.fileno() == -1
 
 
 async def test_cancelling_an_attempt_closes_its_connection(

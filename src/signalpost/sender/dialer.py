@@ -44,9 +44,8 @@ class Dialer:
             async with asyncio.timeout_at(deadline):
                 await self._open(connection, dialled, host=host if tls else None, trail=trail)
         except BaseException as error:
-            # While nothing took the socket over, closing it is up to us.
             connection.close()
-            dialled.close()
+            _let_go(dialled)
             if isinstance(error, TimeoutError):
                 raise timed_out(trail.phase) from None
             raise
@@ -70,7 +69,9 @@ class Dialer:
     ) -> None:
         loop = asyncio.get_running_loop()
         if host is None:
-            await loop.create_connection(lambda: connection, sock=dialled)
+            transport, _ = await loop.create_connection(lambda: connection, sock=dialled)
+            if transport.is_closing():
+                _let_go(dialled)
             return
         trail.begin(Phase.TLS)
         try:
@@ -80,6 +81,18 @@ class Dialer:
         except (OSError, ValueError) as error:
             raise tls_failed(error) from error
         trail.end()
+
+
+def _let_go(dialled: socket.socket) -> None:
+    """Close a socket, unless a transport took it over and closes it by itself.
+
+    That of uvloop closes the descriptor, and if the endpoint was quick enough to break off,
+    nobody tells this object: it would close the number once more when it is collected, which
+    by then may be that of another customer's connection, or of the database.
+    """
+    dialled.close()
+    if dialled.fileno() != -1:
+        dialled.detach()
 
 
 async def _dial_any(
