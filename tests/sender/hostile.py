@@ -21,6 +21,7 @@ TAKEN, REJECTED = Outcome.SUCCEEDED, Outcome.REJECTED
 NOT_HTTP = (Outcome.PROTOCOL_ERROR, "INVALID_RESPONSE")
 CLOSED, RESET = (LOST, "CONNECTION_CLOSED"), (LOST, "CONNECTION_RESET")
 EITHER = (LOST, "CONNECTION_CLOSED or CONNECTION_RESET")
+OVERTAKEN = (Outcome.CONNECTION_FAILED, "CONNECTION_RESET")
 NO_TLS = (Outcome.TLS_FAILED, "HANDSHAKE_FAILED")
 BOMB = gzip.compress(gzip.compress(b"0" * 10_000_000))
 MEMBERS = gzip.compress(b"") * 3000
@@ -30,7 +31,8 @@ MEMBERS = gzip.compress(b"") * 3000
 class Hostile:
     """A receiver, and the outcome, code and status that an attempt at it must have.
 
-    A code may be one "or" another. `body` is how the recorded body begins; `requests` are those
+    A code may be one "or" another, and `otherwise` what an end that overtakes the connection
+    looks like. `body` is how the recorded body begins; `requests` are those
     it came to read. `tls` tells that it is to be spoken to by TLS, which it does not speak. One
     with `seconds` makes the attempt wait until they are over.
     """
@@ -47,6 +49,7 @@ class Hostile:
     tls: bool = False
     seconds: float | None = None
     notices_the_end: bool = True
+    otherwise: tuple[Outcome, str] | None = None
 
 
 async def hold(conversation: Conversation) -> None:
@@ -279,7 +282,8 @@ def breaking_off() -> Iterator[Hostile]:
     for end, expected in ((hang_up, CLOSED), (reset, RESET)):
         how = end.__name__
         # What was written to a closed socket comes back as a reset, if there is time.
-        yield Hostile(f"{how} at once", without_reading(end=end), EITHER, requests=0)
+        at_once = without_reading(end=end)
+        yield Hostile(f"{how} at once", at_once, EITHER, requests=0, otherwise=OVERTAKEN)
         yield Hostile(f"{how} in the request", during_the_request(end=end), EITHER, requests=0)
         yield Hostile(f"{how} unanswered", says(end=end), expected)
         yield Hostile(f"{how} in the status", says(b"HTTP/1.1 20", end=end), expected)
@@ -302,8 +306,15 @@ def not_tls() -> Iterator[Hostile]:
         ("stalls in a record", without_reading(RECORD + b"\x00\x20g"), stalled),
     ]
     for does, behave, expected in cases:
-        seconds = 1 if expected is stalled else None
-        yield Hostile(does, behave, expected, tls=True, requests=0, seconds=seconds)
+        yield Hostile(
+            does,
+            behave,
+            expected,
+            tls=True,
+            requests=0,
+            seconds=1 if expected is stalled else None,
+            otherwise=OVERTAKEN,
+        )
 
 
 def well_formed() -> Iterator[Hostile]:
