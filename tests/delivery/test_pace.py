@@ -89,6 +89,31 @@ async def test_retry_after_of_one_delivery_holds_for_all_of_its_lane(build: Buil
     assert world.calls[1].at == NOW + timedelta(seconds=7)
 
 
+async def test_a_restart_with_much_due_climbs_and_never_goes_faster_than_it_can_last(
+    build: Build,
+) -> None:
+    """50,000 due, in 100 lanes."""
+    slots, second = 256, timedelta(seconds=1)
+    engine, world = build(lambda _, __: Answer(seconds=1.0))
+    for number in range(100):
+        uri = f"https://receiver{number}.example/hook"
+        await engine.store.create(subscription(f"sub-{number}", endpoint_uri=uri))
+    await fill(engine, 500)
+    engine, world = build(world.behave)
+    engine.worker._slots = slots
+    await engine.rescuer.start()
+    begun, after = [0], Counter[int]()
+    for number in range(14):
+        await live(engine, world, until=NOW + second * (number + 1) - timedelta(microseconds=1))
+        after[number] = len(world.calls) - begun[-1]
+        begun.append(len(world.calls))
+        assert len(engine.worker._under_way) <= slots
+    steady = after[13]
+    assert steady == slots
+    assert [after[number] for number in range(3)] == [32, 64, 128]
+    assert max(after.values()) <= 2 * steady
+
+
 async def test_a_rate_is_exact(build: Build) -> None:
     engine, world = build(lambda _, __: Answer(seconds=0.3))
     await engine.store.create(subscription(max_attempts_per_second=5.0))

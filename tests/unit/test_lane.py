@@ -23,6 +23,7 @@ from signalpost.domain.lane import (
     burst,
     decide,
     host_of,
+    open_slots,
     spacing,
 )
 from signalpost.domain.pace import Ceiling, Circuit, Pace, Ramp
@@ -132,3 +133,13 @@ def test_no_second_sees_more_attempts_than_the_rate(
 def test_a_lane_that_always_has_work_reaches_its_rate(rate: float) -> None:
     assert burst(rate) / (burst(rate) * spacing(rate).total_seconds()) >= 0.98 * rate
     assert spacing(rate).total_seconds() >= 1 / rate - 1e-6 or burst(rate) > 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "slots"), [(-1, 32), (0, 32), (0.9, 32), (1, 64), (3, 256), (4, 500), (1e9, 500)]
+)
+def test_after_a_start_with_much_due_the_slots_double_every_second(
+    seconds: float, slots: int
+) -> None:
+    assert open_slots(500, running=timedelta(seconds=seconds)) == slots
+    assert open_slots(3, running=timedelta(seconds=seconds)) == 3

@@ -19,12 +19,14 @@ from signalpost.delivery.hosts import Host, Hosts
 from signalpost.delivery.ring import Ring
 from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import (
+    SLOTS_DOUBLE_EVERY,
     UNLIMITED,
     AwaitHost,
     Go,
     Lane,
     LaneFacts,
     decide,
+    open_slots,
     opens_at,
     replay_share,
     spacing,
@@ -92,6 +94,7 @@ class LaneHome:
         self._ring = Ring()
         self._later: list[tuple[datetime, LaneId]] = []
         self._now = self._begun = _LONG_AGO
+        self._climbing_since: datetime | None = None
         self._changed = asyncio.Event()
 
     def notice(self, lanes: Iterable[Lane], *, due: datetime) -> None:
@@ -112,6 +115,19 @@ class LaneHome:
     def begin(self, *, now: datetime) -> None:
         """Take in that a former process may have used up what rates allow, up to now."""
         self._begun = now
+
+    def climb(self, *, now: datetime) -> None:
+        """Take in that much may be due after a start: not all slots are to be used at once."""
+        self._climbing_since = now
+
+    def slots(self, most: int, *, now: datetime) -> int:
+        """Return how many of the worker's slots may be in use now."""
+        if self._climbing_since is None:
+            return most
+        found = open_slots(most, running=now - self._climbing_since)
+        if found >= most:
+            self._climbing_since = None
+        return found
 
     def restore(self, lane: Lane, pace: Pace) -> None:
         """Take in what was learned of a lane's endpoint before a restart."""
@@ -238,6 +254,8 @@ class LaneHome:
 
     async def wait(self, *, now: datetime, longest: timedelta) -> None:
         """Return when something changed, or a lane is due, or after `longest`."""
+        if self._climbing_since is not None:
+            longest = min(longest, SLOTS_DOUBLE_EVERY)
         next_look = self.next_look
         delay = longest if next_look is None else min(longest, next_look - now)
         try:

@@ -43,7 +43,10 @@ class Rescuer:
         self._lanes.begin(now=self._clock.now())
         for known in await self._queue.paces():
             self._lanes.restore(known.lane, after_restart(known.pace, now=self._clock.now()))
-        for backlog in await self._queue.backlogs():
+        backlogs = await self._queue.backlogs()
+        if backlogs:
+            self._lanes.climb(now=self._clock.now())
+        for backlog in backlogs:
             self._lanes.resume(backlog.lane, due=backlog.due)
 
     async def run(self) -> None:

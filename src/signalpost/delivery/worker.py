@@ -70,8 +70,9 @@ class Worker:
 
     async def run_once(self) -> int:
         """Claim what may go now and start its attempts; return how many."""
-        free = self._slots - len(self._under_way)
-        picks = self._lanes.picks(limit=min(free, _MOST_CLAIMED), now=self._clock.now())
+        now = self._clock.now()
+        free = self._lanes.slots(self._slots, now=now) - len(self._under_way)
+        picks = self._lanes.picks(limit=min(free, _MOST_CLAIMED), now=now)
         if not picks:
             return 0
         leases = await patiently(lambda: self._claim(picks))

@@ -13,6 +13,10 @@ from signalpost.domain.pace import HEALTHY, Pace
 UNLIMITED: Final = 1 << 62
 """As a limit: none."""
 
+SLOTS_AT_FIRST: Final = 32
+SLOTS_DOUBLE_EVERY: Final = timedelta(seconds=1)
+"""How a process begins where much is due: so many attempts at once, and then more."""
+
 _BURSTS_A_SECOND = 50
 
 REPLAY_TURN: Final = 5
@@ -123,6 +127,16 @@ def decide(facts: LaneFacts, *, now: datetime) -> LaneDecision:
     if rate is not None:
         room = min(room, burst(rate))
     return Go(min(room, host.limit - host.in_flight))
+
+
+def open_slots(most: int, *, running: timedelta) -> int:
+    """Return how many of `most` slots may be in use, so long after a start with much due.
+
+    They double by time and not by success: those that a dead endpoint holds up must not keep
+    the others from their turn.
+    """
+    doublings = max(0, running // SLOTS_DOUBLE_EVERY)
+    return min(most, SLOTS_AT_FIRST << min(doublings, most.bit_length()))
 
 
 def replay_share(turn: int, count: int) -> tuple[int, int]:
