@@ -32,6 +32,7 @@ from signalpost.delivery.rescuer import Rescuer
 from signalpost.delivery.statistics import Statistics
 from signalpost.delivery.suspender import Suspender
 from signalpost.delivery.targets import Targets
+from signalpost.delivery.turns import Turns
 from signalpost.delivery.worker import Worker
 from signalpost.domain.errors import SignalpostError
 from signalpost.domain.verdict import JITTER_MAX, JITTER_MIN
@@ -286,19 +287,17 @@ def _services(
 ) -> Services:
     changer = Changer(store, clock=clock)
     keys = KeyRing(changer, new_id=_new_id, entropy=secrets.token_bytes)
-    registrar = _registrar(
-        settings, store, egress, lanes=lanes, clock=clock, keys=keys, tracing=tracing
-    )
+    prober, handshaker = _callers(settings, egress, clock=clock, tracing=tracing)
     return Services(
         publisher=Publisher(
             store, catalogue=catalogue, lanes=lanes, clock=clock, new_id=_new_id, tracing=tracing
         ),
         catalogue=catalogue,
         event_types=EventTypes(store, catalogue=catalogue, clock=clock),
-        registrar=registrar,
+        registrar=_registrar(store, egress, handshaker, lanes=lanes, clock=clock, keys=keys),
         keys=keys,
         lifecycle=Lifecycle(changer, lanes=lanes),
-        prober=Prober(egress.sender, clock=clock, user_agent=USER_AGENT, tracing=tracing),
+        prober=prober,
         repairer=Repairer(store.repairs, deliveries=store, lanes=lanes, clock=clock),
         replayer=Replayer(store.repairs, lanes=lanes, clock=clock),
         clock=clock,
@@ -315,17 +314,30 @@ def _services(
     )
 
 
+def _callers(
+    settings: Settings, egress: Egress, *, clock: SteadyClock, tracing: Tracing
+) -> tuple[Prober, Handshaker]:
+    sender, turns = egress.sender, Turns()
+    prober = Prober(sender, clock=clock, user_agent=USER_AGENT, turns=turns, tracing=tracing)
+    handshaker = Handshaker(
+        sender,
+        origin=settings.handshake_origin,
+        user_agent=USER_AGENT,
+        turns=turns,
+        tracing=tracing,
+    )
+    return prober, handshaker
+
+
 def _registrar(
-    settings: Settings,
     store: Store,
     egress: Egress,
+    handshaker: Handshaker,
     *,
     lanes: LaneHome,
     clock: SteadyClock,
     keys: KeyRing,
-    tracing: Tracing,
 ) -> Registrar:
-    origin = settings.handshake_origin
     return Registrar(
         store,
         lanes=lanes,
@@ -333,7 +345,7 @@ def _registrar(
         new_id=_new_id,
         keys=keys,
         endpoints=egress.endpoints,
-        asker=Handshaker(egress.sender, origin=origin, user_agent=USER_AGENT, tracing=tracing),
+        asker=handshaker,
     )
 
 

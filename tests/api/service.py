@@ -23,6 +23,7 @@ from signalpost.api.watching import WatchLimits
 from signalpost.delivery.handshake import Handshaker
 from signalpost.delivery.probe import Prober
 from signalpost.delivery.statistics import Statistics
+from signalpost.delivery.turns import Turns
 from signalpost.domain.address import EgressPolicy
 from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import Lane
@@ -149,7 +150,9 @@ def build(store: Store, lanes: LaneRecorder, clock: HandClock, asked: Asked) -> 
         new_id=new_id,
         keys=keys,
         endpoints=EndpointRules(policy=EgressPolicy(), dev=False),
-        asker=Handshaker(asked, origin="signalpost.test", user_agent="Signalpost/test"),
+        asker=Handshaker(
+            asked, origin="signalpost.test", user_agent="Signalpost/test", turns=Turns()
+        ),
     )
     catalogue = Catalogue(store, builtins=builtin_event_types())
     return Services(
@@ -159,7 +162,7 @@ def build(store: Store, lanes: LaneRecorder, clock: HandClock, asked: Asked) -> 
         registrar=registrar,
         keys=keys,
         lifecycle=Lifecycle(changer, lanes=lanes),
-        prober=Prober(NoNetwork(), clock=clock, user_agent="Signalpost/test"),
+        prober=Prober(NoNetwork(), clock=clock, user_agent="Signalpost/test", turns=Turns()),
         repairer=Repairer(store.repairs, deliveries=store, lanes=lanes, clock=clock),
         replayer=Replayer(store.repairs, lanes=lanes, clock=clock),
         clock=clock,

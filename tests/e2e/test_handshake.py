@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -17,6 +18,9 @@ from tests.e2e.service import Service, connected
 
 ORIGIN = "hooks.signalpost.example"
 NAMED = ("--dev", "--handshake-origin", ORIGIN)
+AT_ONCE = 8
+"""Most requests that calls make to one host at once."""
+
 AGREED = {"WebHook-Allowed-Origin": ORIGIN}
 
 
@@ -33,18 +37,15 @@ async def other(authority: Authority) -> AsyncIterator[Receiver]:
         yield receiver
 
 
-async def create(service: Service, url: str, **fields: object) -> rpc.CreateSubscriptionResponse:
+async def create(service: Service, url: str, **fields: Any) -> rpc.CreateSubscriptionResponse:
     subscription = Subscription(
-        subscription_id="s",
-        endpoint_uri=url,
-        require_handshake=True,
-        **fields,  # type: ignore[arg-type]
+        **{"subscription_id": "s", "endpoint_uri": url, "require_handshake": True, **fields}
     )
     request = rpc.CreateSubscriptionRequest(subscription=subscription)
     return await service.subscriptions.CreateSubscription(request, timeout=35)
 
 
-async def refusal(service: Service, url: str, **fields: object) -> str:
+async def refusal(service: Service, url: str, **fields: Any) -> str:
     """Create a subscription that must be refused; return what the caller is told."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await create(service, url, **fields)
@@ -177,6 +178,37 @@ async def test_a_name_that_changes_holds_for_those_that_are_asked_from_then_on(
     assert [one.method for one in other.requests] == ["OPTIONS", "POST"]
     assert {one.headers["webhook-request-origin"] for one in other.requests} == {ORIGIN}
     assert len(receiver.requests) == 2
+
+
+async def test_a_site_that_never_asked_is_not_stormed(named: Service, receiver: Receiver) -> None:
+    """Fifty endpoints on one host, all at once, and tests of one that is there already."""
+    under_way, reached, released = 0, asyncio.Event(), asyncio.Event()
+
+    async def not_found(_: Request) -> int:
+        nonlocal under_way
+        under_way += 1
+        if under_way == AT_ONCE:
+            reached.set()
+        await released.wait()
+        under_way -= 1
+        return 404
+
+    receiver.answer = not_found
+    await named.subscribe(receiver.url(), subscription_id="t")
+    test = rpc.TestSubscriptionRequest(subscription_id="t")
+    calls = [create(named, receiver.url(f"/{n}"), subscription_id=f"s{n}") for n in range(50)]
+    creating = asyncio.gather(*calls, return_exceptions=True)
+    testing = asyncio.gather(*(named.subscriptions.TestSubscription(test) for _ in range(20)))
+    await reached.wait()
+    for _ in range(20):  # whatever else would be sent has the time of these
+        await named.subscriptions.ListSubscriptions(rpc.ListSubscriptionsRequest())
+    assert under_way == AT_ONCE
+    released.set()
+    assert {one.attempt.status_code for one in await testing} == {404}
+    assert all(isinstance(one, grpc.aio.AioRpcError) for one in await creating)
+    assert len(receiver.requests) == 70
+    listed = await named.subscriptions.ListSubscriptions(rpc.ListSubscriptionsRequest())
+    assert [one.subscription_id for one in listed.subscriptions] == ["t"]
 
 
 async def test_a_call_that_is_cancelled_ends_its_request_and_stores_nothing(

@@ -90,6 +90,16 @@ POST = {
 """Attributes of the three spans of an event that is taken at once."""
 
 
+ASKED = {
+    "http.request.method": "OPTIONS",
+    "http.response.status_code": 200,
+    "server.address": "localhost",
+    "signalpost.subscription_id": "s",
+    "signalpost.outcome": "SUCCEEDED",
+}
+"""Attributes of the span of a handshake."""
+
+
 def shape(span: Span) -> tuple[str, str]:
     return span.name, Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_")
 
@@ -99,6 +109,27 @@ def timed(span: Span) -> tuple[dict[str, Any], dict[str, float]]:
     found = attributes(span.attributes)
     phases = {name: found.pop(name) for name in PHASES & found.keys()}
     return found, phases
+
+
+async def test_a_handshake_is_part_of_the_trace_of_its_call(
+    traced: Service, receiver: Receiver, collector: Collector
+) -> None:
+    receiver.consent = {"WebHook-Allowed-Origin": "*"}
+    subscription = Subscription(
+        subscription_id="s", endpoint_uri=receiver.url("/hook?key=1"), require_handshake=True
+    )
+    await traced.subscriptions.CreateSubscription(
+        rpc.CreateSubscriptionRequest(subscription=subscription),
+        metadata=(("traceparent", TRACE),),
+    )
+    assert await traced.stop() == 0
+    call, asked = collector.trace(TRACE)
+    assert asked.parent_span_id == call.span_id
+    assert shape(asked) == ("OPTIONS", "CLIENT")
+    known, phases = timed(asked)
+    assert known == ASKED | {"url.full": receiver.url("/hook"), "server.port": receiver.port}
+    assert phases
+    assert "traceparent" not in receiver.requests[0].headers
 
 
 async def test_one_trace_leads_from_the_publisher_to_the_receiver(

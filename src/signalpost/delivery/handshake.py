@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from signalpost.delivery.turns import Turns
 from signalpost.domain.errors import EndpointUnverified
 from signalpost.domain.handshake import Consent, Refusal, judge, question
 from signalpost.domain.lane import host_of
@@ -23,26 +24,36 @@ class Handshaker:
     """Asks in the name of `origin`, outside of all lanes: implements `ports.ConsentAsker`."""
 
     def __init__(
-        self, sender: OptionsSender, *, origin: str, user_agent: str, tracing: Tracing = UNTRACED
+        self,
+        sender: OptionsSender,
+        *,
+        origin: str,
+        user_agent: str,
+        turns: Turns,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self._sender = sender
         self._origin = origin
         self._user_agent = user_agent
+        self._turns = turns
         self._tracing = tracing
 
     async def ask(self, subscription: Subscription) -> Consent:
-        """Make one request within the subscription's `timeout`. Raises EndpointUnverified."""
-        with self._tracing.handshake() as span:
-            tracing.aimed(span, subscription)
-            answer = await self._sender.options(self._request(subscription))
-            tracing.attempted(span, answer.result)
+        """Make one request within the subscription's `timeout`, once it is its turn.
+
+        Raises EndpointUnverified.
+        """
+        host = host_of(subscription.endpoint_uri)
+        async with self._turns.turn(host):
+            with self._tracing.handshake() as span:
+                tracing.aimed(span, subscription)
+                answer = await self._sender.options(self._request(subscription))
+                tracing.attempted(span, answer.result)
         judgement = self._judged(answer.result, answer.headers)
         _log(subscription, answer.result, judgement)
         if isinstance(judgement, Refusal):
             status_code = answer.result.status_code or None
-            raise EndpointUnverified(
-                host_of(subscription.endpoint_uri), judgement.problem, status_code=status_code
-            )
+            raise EndpointUnverified(host, judgement.problem, status_code=status_code)
         return judgement
 
     def _request(self, subscription: Subscription) -> WebhookRequest:

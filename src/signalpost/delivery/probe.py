@@ -9,8 +9,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from signalpost.delivery.request import build_request
+from signalpost.delivery.turns import Turns
 from signalpost.domain.delivery import Attempt, Trigger
 from signalpost.domain.event import Event
+from signalpost.domain.lane import host_of
 from signalpost.domain.outcome import AttemptResult
 from signalpost.domain.subscription import Subscription
 from signalpost.ports import Clock, Sender, WebhookRequest
@@ -33,15 +35,29 @@ class Prober:
     """Sends events to endpoints outside of all lanes."""
 
     def __init__(
-        self, sender: Sender, *, clock: Clock, user_agent: str, tracing: Tracing = UNTRACED
+        self,
+        sender: Sender,
+        *,
+        clock: Clock,
+        user_agent: str,
+        turns: Turns,
+        tracing: Tracing = UNTRACED,
     ) -> None:
         self._sender = sender
         self._clock = clock
         self._user_agent = user_agent
+        self._turns = turns
         self._tracing = tracing
 
     async def probe(self, subscription: Subscription, event: Event) -> Probe:
-        """Send an event now, whatever the state and the filter of the subscription."""
+        """Send an event, whatever the state and the filter of the subscription.
+
+        Now, or once it is its turn: calls together make few requests to a host at once.
+        """
+        async with self._turns.turn(host_of(subscription.endpoint_uri)):
+            return await self._probe(subscription, event)
+
+    async def _probe(self, subscription: Subscription, event: Event) -> Probe:
         start = self._clock.now()
         with self._tracing.test(event) as span:
             tracing.aimed(span, subscription)

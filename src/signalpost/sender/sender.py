@@ -74,7 +74,7 @@ class HttpSender:
 
     async def options(self, request: WebhookRequest) -> OptionsAnswer:
         """Make one OPTIONS request, on a connection that is used for nothing else."""
-        result, headers = await self._exchange(request, "OPTIONS", owner=object())
+        result, headers = await self._exchange(request, "OPTIONS", owner=None)
         return OptionsAnswer(result, headers.multi_items())
 
     async def run(self) -> None:

@@ -25,7 +25,10 @@ TRAIL: Final = "signalpost.trail"
 """Extension of a request: the `Trail` of its attempt."""
 
 OWNER: Final = "signalpost.owner"
-"""Extension of a request: its connections are shared only with requests of the same owner."""
+"""Extension of a request: its connections are shared only with requests of the same owner.
+
+Without one, or with None, its connection is for this request only.
+"""
 
 
 class _Key(NamedTuple):
@@ -72,7 +75,7 @@ class Transport(httpx.AsyncBaseTransport):
         """Keep a connection whose exchange is over, if it can be used again."""
         if connection.exchanges == 1:
             self._dialer.learn(key.host, connection)
-        if connection.release() and not self._closed:
+        if connection.release() and not self._closed and key.owner is not None:
             self._pool.put(key, connection)
         else:
             connection.close()
