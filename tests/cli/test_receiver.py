@@ -19,6 +19,7 @@ from signalpost.cli.receiver import (
     Request,
     receiving,
 )
+from signalpost.domain.handshake import Consent, judge
 
 HOST = "127.0.0.1"
 
@@ -141,6 +142,18 @@ async def test_a_body_without_end_is_cut(site: Site) -> None:
     declared = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n"
     answer = await site.raw(declared + b"x" * (MAX_DISCARDED_BYTES + 1))
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_whoever_asks_for_consent_gets_it(site: Site) -> None:
+    headers = {"WebHook-Request-Origin": "hooks.example.com"}
+    async with site.client() as client:
+        answer = await client.options("/x", headers=headers)
+        not_asked = await client.options("/x")
+    assert answer.status_code == 200
+    consent = judge(answer.status_code, answer.headers.multi_items(), origin="hooks.example.com")
+    assert consent == Consent("hooks.example.com")
+    assert not_asked.status_code == 405
+    assert site.requests == []
 
 
 async def test_only_post_is_taken(site: Site) -> None:

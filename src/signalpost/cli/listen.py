@@ -111,7 +111,8 @@ def listen(
     """Receive webhooks over HTTPS, verify their signatures and print them.
 
     It makes a throw-away certificate authority and prints its path: a server trusts it when
-    started with --egress-ca. With --answer and --delay you can rehearse failure.
+    started with --egress-ca. With --answer and --delay you can rehearse failure. Whoever asks
+    for consent (require_handshake) gets it.
 
     \b
     Examples:

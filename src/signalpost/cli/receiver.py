@@ -1,7 +1,8 @@
 """An HTTPS server that takes webhooks: HTTP/1.1 by h11, over asyncio's streams.
 
 What a request may cost is bounded: 64 KiB of headers, 512 KiB of body, two minutes. Beyond
-that, and on anything that is no HTTP, the client is told what was wrong and let go.
+that, and on anything that is no HTTP, the client is told what was wrong and let go. Whoever
+asks for consent (`domain.handshake`) gets it, without limits.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import h11
+
+from signalpost.domain.handshake import ALLOWED_ORIGIN, ALLOWED_RATE, REQUEST_ORIGIN
 
 MAX_BODY_BYTES = 512 * 1024
 MAX_HEADER_BYTES = 64 * 1024
@@ -37,10 +40,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the client is told. `text` becomes the body."""
+    """What the client is told. `text` becomes the body; `headers` come besides the usual ones."""
 
     status: int
     text: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -84,6 +88,12 @@ class _Refused(Exception):
         super().__init__(text)
 
 
+class _Asked(Exception):
+    """The client asked for consent."""
+
+    answer = Answer(200, headers={ALLOWED_ORIGIN: "*", ALLOWED_RATE: "*", "allow": "POST"})
+
+
 class _Connection:
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler
@@ -107,8 +117,8 @@ class _Connection:
         try:
             async with asyncio.timeout(READ_LIMIT_SECONDS):
                 request = await self._read_request()
-        except _Refused as refusal:
-            await self._send(refusal.answer, close=True)
+        except (_Refused, _Asked) as other:
+            await self._send(other.answer, close=True)
             return False
         except h11.RemoteProtocolError as error:
             await self._refuse(error)
@@ -128,12 +138,14 @@ class _Connection:
         if not isinstance(head, h11.Request):
             return None
         body = await self._read_body()
-        if head.method != b"POST":
-            raise _Refused(405, f"Send webhooks with POST, not {head.method.decode('ascii')}.")
         headers: dict[str, str] = {}
         for raw_name, raw_value in head.headers:
             name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        if head.method == b"OPTIONS" and REQUEST_ORIGIN in headers:
+            raise _Asked
+        if head.method != b"POST":
+            raise _Refused(405, f"Send webhooks with POST, not {head.method.decode('ascii')}.")
         return Request(headers, body)
 
     async def _read_body(self) -> bytes:
@@ -162,6 +174,7 @@ class _Connection:
         headers = [("content-type", "text/plain; charset=utf-8")]
         if answer.status not in _BODILESS:
             headers.append(("content-length", str(len(body))))
+        headers += answer.headers.items()
         if answer.status == 405:
             headers.append(("allow", "POST"))
         if close:
