@@ -15,6 +15,10 @@ With `name=subject:action` it fails for that subject only.
 | outcome.before_commit | an attempt's outcome is written, not committed |
 | outcome.after_commit | committed, not yet acted upon |
 | suspend.before_commit | a subscription is suspended and the event told, not committed |
+| suspend.after_commit | committed, not yet acted upon |
+| change.before_commit | a changed subscription is written with its keys, not committed |
+| change.after_commit | committed, not answered |
+| migrate.before_commit | a migration, the subject, is applied, not committed |
 | retry.before_commit | a delivery is due again, not committed |
 | cancel.before_commit | deliveries are canceled, not committed |
 | replay.before_commit | deliveries of a replay are queued, not committed |
@@ -42,6 +46,10 @@ POINTS: Final = frozenset(
         "outcome.before_commit",
         "outcome.after_commit",
         "suspend.before_commit",
+        "suspend.after_commit",
+        "change.before_commit",
+        "change.after_commit",
+        "migrate.before_commit",
         "retry.before_commit",
         "cancel.before_commit",
         "replay.before_commit",

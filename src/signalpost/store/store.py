@@ -104,7 +104,12 @@ class Store:
             can_wait=True,
         )
         self._create = one_by_one(registrar.create, can_wait=True)
-        self._replace = one_by_one(registrar.replace, can_wait=True)
+        self._replace = one_by_one(
+            registrar.replace,
+            before_commit="change.before_commit",
+            after_commit="change.after_commit",
+            can_wait=True,
+        )
         self._delete = one_by_one(registrar.delete)
         self._directory = Directory(opened.sealer)
         self._lock = opened.lock

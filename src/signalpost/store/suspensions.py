@@ -46,7 +46,11 @@ class Suspensions:
         self._writer = writer
         self._matching = matching
         self._numbers = numbers
-        self._suspend = one_by_one(self._run, before_commit="suspend.before_commit")
+        self._suspend = one_by_one(
+            self._run,
+            before_commit="suspend.before_commit",
+            after_commit="suspend.after_commit",
+        )
 
     async def suspend(
         self, record: AttemptRecord, suspension: Suspension, *, announce: Announce, now: datetime
