@@ -137,6 +137,30 @@ async def test_a_new_endpoint_that_refuses_changes_nothing(service: Service) -> 
     assert await current(service) == before
 
 
+async def test_a_paused_one_is_asked_too(service: Service) -> None:
+    await agreed(service)
+    await service.subscriptions.PauseSubscription(rpc.PauseSubscriptionRequest(subscription_id="s"))
+    refuse(service)
+    failure = await failure_of(update(service, endpoint_uri=OTHER))
+    assert failure.reason == "ENDPOINT_UNVERIFIED"
+    service.asked.agree()
+    after = await update(service, endpoint_uri=OTHER)
+    assert (after.state, after.endpoint_uri) == (Subscription.PAUSED, OTHER)
+
+
+async def test_what_may_be_secret_in_a_uri_is_not_repeated(service: Service) -> None:
+    failure = await failure_of(
+        service.subscribe(
+            require_handshake=True,
+            endpoint_uri="https://hooks.example.com/canary?token=canary",
+            headers={"X-Token": "canary"},
+        )
+    )
+    assert failure.reason == "ENDPOINT_UNVERIFIED"
+    assert b"hooks.example.com" in failure.raw
+    assert b"canary" not in failure.raw
+
+
 async def test_turned_on_it_asks_the_endpoint_that_is_there(service: Service) -> None:
     await service.subscribe(subscription_id="s")
     refuse(service)

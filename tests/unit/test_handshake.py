@@ -1,6 +1,8 @@
 """Asking for consent, and what counts as such: no network."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from signalpost.domain.handshake import (
     Consent,
@@ -82,6 +84,33 @@ def test_this_is_no_consent(headers: list[tuple[str, str]]) -> None:
     judgement = judge(200, headers, origin=ORIGIN)
     assert isinstance(judgement, Refusal)
     assert "other" not in judgement.problem, "what an endpoint says is not repeated"
+
+
+_VALUES = st.one_of(
+    st.sampled_from([ORIGIN, ORIGIN.upper(), "*", "", "0", "7", "007", "9" * 40]),
+    st.text(st.characters(max_codepoint=255), max_size=40),
+)
+_HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["WebHook-Allowed-Origin", "webhook-allowed-origin", "WebHook-Allowed-Rate", "Allow"]
+        ),
+        _VALUES,
+    ),
+    max_size=5,
+)
+
+
+@given(st.integers(0, 999), _HEADERS)
+def test_whatever_an_endpoint_says_is_judged(status: int, headers: list[tuple[str, str]]) -> None:
+    match judge(status, headers, origin=ORIGIN):
+        case Consent(origin, rate):
+            said = {value.strip(" \t").lower() for name, value in headers if "igin" in name.lower()}
+            assert (origin, status // 100) == (ORIGIN, 2)
+            assert said in ({ORIGIN}, {"*"})
+            assert rate is None or 0 < rate < 1 << 31
+        case Refusal(problem):
+            assert problem.isprintable()
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     limits, a deadline that passed, a connection that broke.
 
     A call has a deadline of the server's, too: it ends with DEADLINE_EXCEEDED
-    after 10 seconds, or 40 where it makes a request to an endpoint or goes through
-    many deliveries. Streams have none.
+    after 10 seconds, or 40 where it may make a request to an endpoint or goes
+    through many deliveries. Streams have none.
 
     A `BadRequest` names all violations, each with its own `reason` from this
     enum and a path such as "events[3].resource.id"; where there are very many, as
