@@ -22,6 +22,7 @@ from signalpost.domain.pace import (
     Ceiling,
     Observation,
     Pace,
+    after_restart,
     observe,
 )
 
@@ -226,3 +227,23 @@ def test_what_lasts_is_what_has_consequences_after_a_restart() -> None:
     assert RESUMING.lasting == HEALTHY
     hour = NOW + timedelta(hours=1)
     assert after(HEALTHY, seen(BROKEN), seen(BROKEN, at=hour)).lasting.failing is not None
+
+
+ASKED_TO_WAIT = {**BUSY, "retry_after": "600"}
+
+
+@pytest.mark.parametrize(
+    "pace", [opened(), after(HEALTHY, seen(ASKED_TO_WAIT)), after(opened(), seen(ASKED_TO_WAIT))]
+)
+@pytest.mark.parametrize("back", [timedelta(seconds=1), timedelta(hours=2), timedelta(days=3653)])
+def test_a_clock_that_was_set_back_lengthens_no_wait(pace: Pace, back: timedelta) -> None:
+    restored = after_restart(pace.lasting, now=NOW - back)
+    assert restored.opens_at(NOW - back) - (NOW - back) == pace.opens_at(NOW) - NOW
+    assert restored.failing is not None
+    assert restored.failing.last == NOW - back
+
+
+@pytest.mark.parametrize("later", [timedelta(), timedelta(hours=2), timedelta(days=3653)])
+def test_after_a_restart_with_a_sound_clock_a_pace_is_as_it_was(later: timedelta) -> None:
+    pace = after(opened(), seen(ASKED_TO_WAIT)).lasting
+    assert after_restart(pace, now=NOW + later) == pace

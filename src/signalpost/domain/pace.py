@@ -115,12 +115,13 @@ class Pace:
         """What a restart should know of it.
 
         Failures only once they are few, because the circuit is open or as they went on for
-        long: of an endpoint that often fails and succeeds there is nothing to store.
+        long: of an endpoint that often fails and succeeds there is nothing to store. Or with
+        what one of them asked for, to tell how long that is ago.
         """
         if self is HEALTHY:
             return self
-        failing = self.failing
-        if failing is not None and self.circuit is None and failing.is_recent:
+        failing, rests = self.failing, self.circuit or self.not_before
+        if failing is not None and not rests and failing.is_recent:
             failing = None
         ceiling = self.ceiling and Ceiling(limit=self.ceiling.limit, time=self.ceiling.time)
         return Pace(
@@ -169,9 +170,12 @@ def after_restart(pace: Pace, *, now: datetime) -> Pace:
 
     If the clock was set back since, nothing in it lasts longer for that.
     """
-    not_before = pace.not_before and min(pace.not_before, now + LONGEST_RETRY_AFTER)
+    not_before = pace.not_before
+    if pace.failing is None and not_before is not None:
+        # Former versions stored it without the failure that tells how long it is ago.
+        return replace(pace, not_before=min(not_before, now + LONGEST_RETRY_AFTER))
     if pace.failing is None or pace.failing.last <= now:
-        return pace if not_before == pace.not_before else replace(pace, not_before=not_before)
+        return pace
     back = pace.failing.last - now
     circuit, forbidden_since = pace.circuit, pace.failing.forbidden_since
     return replace(
