@@ -93,17 +93,24 @@ class Life(Watched):
         self.answer(self.held[which % len(self.held)], answer)
 
     @rule(
-        answer=strategies.sampled_from(FAILURES),
+        answers=strategies.lists(strategies.sampled_from(FAILURES), min_size=1, max_size=2),
         gap=strategies.sampled_from(GAPS),
         times=strategies.integers(2, 14),
+        resumed=strategies.booleans(),
     )
-    def fail_on_and_on(self, answer: tuple[Outcome, int], gap: timedelta, times: int) -> None:
-        for _ in range(times):
+    def fail_on_and_on(
+        self, answers: list[tuple[Outcome, int]], gap: timedelta, times: int, *, resumed: bool
+    ) -> None:
+        for lane in self.lanes.values():
+            if resumed and lane.state is State.SUSPENDED:
+                self.run(self.shop.lifecycle.resume(TENANT, lane.name))
+                lane.resume()
+        for number in range(times):
             self.publish(["a"])
             self.wait(gap)
             self.run(self.shop.begin())
             for held in list(self.held):
-                self.answer(held, answer)
+                self.answer(held, answers[number % len(answers)])
 
     @rule(time=strategies.sampled_from([timedelta(seconds=1), timedelta(seconds=15), 2 * LEASE]))
     def let_pass(self, time: timedelta) -> None:
