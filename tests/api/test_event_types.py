@@ -1,5 +1,6 @@
 import asyncio
 import logging
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from google.protobuf.struct_pb2 import Struct
 
 from signalpost.domain.catalogue import RESOURCE_TYPES
 from signalpost.domain.event_type import EventType as StoredType
+from signalpost.domain.version import etag_of
 from signalpost.ports import PageRequest
+from signalpost.publishing import event_types
 from signalpost.publishing.schemas import SchemaInvalid
 from signalpost.v1.event_type_service_pb2 import (
     CreateEventTypeRequest,
+    DeleteEventTypeRequest,
     EventType,
     ListEventTypesRequest,
     UpdateEventTypeRequest,
@@ -41,7 +45,7 @@ async def test_event_type_is_shown_as_it_was_registered(
 ) -> None:
     with caplog.at_level(logging.INFO, "signalpost.publishing"):
         made = await create(service, **full())
-    expected = EventType(name=NAME, etag="1", **full())
+    expected = EventType(name=NAME, etag=etag_of(START, 1), **full())
     for time in (expected.create_time, expected.update_time):
         time.FromDatetime(START)
     assert made == expected == await get(service)
@@ -50,7 +54,8 @@ async def test_event_type_is_shown_as_it_was_registered(
 
 async def test_what_only_the_service_sets_is_ignored(service: Service) -> None:
     made = await create(service, builtin=True, etag="77")
-    assert (made.builtin, made.etag, made.HasField("schema")) == (False, "1", False)
+    assert (made.builtin, made.HasField("schema")) == (False, False)
+    assert made.etag == etag_of(START, 1)
 
 
 async def test_registering_twice_is_told_and_changes_nothing(service: Service) -> None:
@@ -231,6 +236,39 @@ async def test_deletion_with_a_stale_etag_is_aborted(service: Service) -> None:
     assert await get(service) == changed
     await delete(service, etag=changed.etag)
     assert NAME not in await names(service)
+
+
+async def test_an_etag_of_a_deleted_type_does_not_match_one_of_the_same_name(
+    service: Service,
+) -> None:
+    former = await create(service)
+    await delete(service)
+    service.clock.move(timedelta(microseconds=1))
+    made = await create(service, description="new")
+    for call in (
+        delete(service, etag=former.etag),
+        update(service, description="late", etag=former.etag),
+    ):
+        assert (await failure_of(call)).reason == "ETAG_MISMATCH"
+    assert await get(service) == made
+
+
+async def test_no_more_types_are_registered_than_there_may_be(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_types, "MAX_EVENT_TYPES", 2)
+    for name in ("shop.first", "shop.second"):
+        await service.register(name)
+    for validate_only in (False, True):
+        failure = await failure_of(create(service, validate_only=validate_only))
+        assert (failure.code, failure.reason) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "QUOTA_EXCEEDED",
+        )
+        assert failure.details == ["ErrorInfo", "QuotaFailure"]
+    assert (await failure_of(service.register("shop.first"))).reason == "ALREADY_EXISTS"
+    await service.event_types.DeleteEventType(DeleteEventTypeRequest(name="shop.first"))
+    await create(service)
 
 
 # Over time.

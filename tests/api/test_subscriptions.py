@@ -313,6 +313,19 @@ async def test_a_stale_etag_changes_nothing(service: Service) -> None:
     await service.subscriptions.DeleteSubscription(delete)
 
 
+async def test_an_etag_of_a_deleted_one_does_not_match_one_of_the_same_name(
+    service: Service,
+) -> None:
+    stale = (await service.subscribe(subscription_id="crm")).subscription.etag
+    delete = DeleteSubscriptionRequest(subscription_id="crm")
+    await service.subscriptions.DeleteSubscription(delete)
+    service.clock.move(timedelta(microseconds=1))
+    await service.subscribe(subscription_id="crm")
+    delete.etag = stale
+    for call in (rotate(service, etag=stale), service.subscriptions.DeleteSubscription(delete)):
+        assert (await failure_of(call)).reason == "ETAG_MISMATCH"
+
+
 async def test_deletion_cancels_what_waits_and_frees_the_id(service: Service) -> None:
     await service.subscribe(subscription_id="crm")
     stored = await service.store.get(TenantId(""), SubscriptionId("crm"))

@@ -6,6 +6,7 @@ from datetime import timedelta
 import grpc
 import pytest
 
+from signalpost.domain.version import etag_of
 from signalpost.v1.event_type_service_pb2 import (
     EventType,
 )
@@ -34,7 +35,7 @@ async def test_update_changes_one_field_alone(
     expected = EventType()
     expected.CopyFrom(made)
     expected.MergeFrom(EventType(**{field: full()[field]}))
-    expected.etag = "2"
+    expected.etag = etag_of(START, 2)
     expected.update_time.FromDatetime(START + timedelta(hours=1))
     assert changed == expected == await get(service)
 
@@ -44,7 +45,7 @@ async def test_update_clears_a_field_that_the_mask_names(service: Service, field
     await create(service, **full())
     changed = await update(service, field)
     assert field not in {one.name for one, _ in changed.ListFields()}
-    assert (changed.etag, await get(service)) == ("2", changed)
+    assert (changed.etag, await get(service)) == (etag_of(START, 2), changed)
 
 
 async def test_update_of_all_fields_clears_what_is_unset(service: Service) -> None:
@@ -102,7 +103,7 @@ async def test_of_updates_of_one_version_exactly_one_wins(service: Service) -> N
     tries = [update(service, description=str(at), etag=made.etag) for at in range(9)]
     results = await asyncio.gather(*tries, return_exceptions=True)
     [changed] = [one for one in results if isinstance(one, EventType)]
-    assert (changed.etag, await get(service)) == ("2", changed)
+    assert (changed.etag, await get(service)) == (etag_of(START, 2), changed)
 
 
 async def test_updates_without_an_etag_do_not_undo_one_another(service: Service) -> None:
@@ -110,6 +111,6 @@ async def test_updates_without_an_etag_do_not_undo_one_another(service: Service)
     fields = list(full().items())
     await asyncio.gather(*[update(service, name, **{name: value}) for name, value in fields])
     changed = await get(service)
-    assert changed.etag == str(1 + len(fields))
+    assert changed.etag == etag_of(START, 1 + len(fields))
     assert changed.schema == SCHEMA
     assert changed.deprecated

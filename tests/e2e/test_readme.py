@@ -25,7 +25,7 @@ REPAIR = re.compile(r"<!-- The repair: .*? -->(.*)<!-- The repair ends. -->", re
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PORTS = ("8443", "8444", "50051")
 BIN = Path(sys.executable).parent
-VARYING_KEYS = re.compile(r"_time$|^(key_id|delivery_id|latency)$")
+VARYING_KEYS = re.compile(r"_time$|^(key_id|delivery_id|latency|etag)$")
 """What differs from run to run. Secrets do, too, unless the caller chose them."""
 
 DELIVERY_ID = re.compile(r'"delivery_id": "(\w+)"')

@@ -7,12 +7,16 @@ from datetime import datetime
 from typing import Final
 
 from signalpost.domain.catalogue import FAMILIES
+from signalpost.domain.version import etag_of
 
 MAX_SCHEMA_BYTES: Final = 64 * 1024
 """Largest schema, and largest example, as canonical JSON."""
 
 MAX_SCHEMA_LEVELS: Final = 32
 """Objects and lists within one another in a schema, the outermost included."""
+
+MAX_EVENT_TYPES: Final = 5000
+"""Most event types that may be registered: they are all held in memory."""
 
 MAX_DESCRIPTION_LENGTH: Final = 1024
 
@@ -42,7 +46,7 @@ class EventType:
     @property
     def etag(self) -> str:
         """The version as callers see it."""
-        return str(self.version)
+        return etag_of(self.create_time, self.version)
 
 
 def name_problem(name: str) -> str | None:

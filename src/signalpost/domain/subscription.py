@@ -11,6 +11,7 @@ from signalpost.domain.filter import EventFilter
 from signalpost.domain.handshake import Consent, lane_rate
 from signalpost.domain.ids import KeyId, LaneId, SubscriptionId, TenantId
 from signalpost.domain.lane import Lane, host_of
+from signalpost.domain.version import etag_of
 
 IpNetwork = IPv4Network | IPv6Network
 
@@ -85,10 +86,10 @@ class SigningKey:
 class Subscription:
     """Sends the events that a filter chooses to an endpoint.
 
-    `headers` are the customer's own, values included; `version` rises with every change and
-    is the etag; `lane_id` is 0 until it is stored. `signing_keys` are newest first.
-    `stop_time` is since when it is paused or suspended, None while it is active; `stopped` is
-    how long it was so before, in all. `max_attempts_per_second` None is unlimited. What is
+    `headers` are the customer's own, values included; `version` rises with every change;
+    `lane_id` is 0 until it is stored. `signing_keys` are newest first. `stop_time` is since
+    when it is paused or suspended, None while it is active; `stopped` is how long it was so
+    before, in all. `max_attempts_per_second` None is unlimited. What is
     stored has a `consent` exactly if it has `require_handshake`.
     """
 
@@ -121,7 +122,7 @@ class Subscription:
     @property
     def etag(self) -> str:
         """The version as the text that clients compare."""
-        return str(self.version)
+        return etag_of(self.create_time, self.version)
 
     @property
     def allowed_attempts_per_minute(self) -> int | None:

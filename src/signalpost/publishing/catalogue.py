@@ -62,6 +62,11 @@ class Catalogue:
         schema = None if event_type.schema is None else Schema.compile(event_type.schema)
         self._entries[event_type.name] = _Entry(event_type, schema)
 
+    @property
+    def registered_count(self) -> int:
+        """How many types there are that are not of the contract."""
+        return sum(not entry.event_type.builtin for entry in self._entries.values())
+
     def __contains__(self, name: object) -> bool:
         """Tell whether there is a type of this wire name."""
         return name in self._entries

@@ -13,11 +13,18 @@ from signalpost.domain.errors import (
     EtagMismatch,
     EventTypeBuiltin,
     NotFound,
+    QuotaExceeded,
     Reason,
     RequestInvalid,
     Violation,
 )
-from signalpost.domain.event_type import MAX_SCHEMA_BYTES, EventType, name_problem, stamped
+from signalpost.domain.event_type import (
+    MAX_EVENT_TYPES,
+    MAX_SCHEMA_BYTES,
+    EventType,
+    name_problem,
+    stamped,
+)
 from signalpost.ports import Clock, EventTypeStore
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.schemas import Schema, SchemaInvalid
@@ -46,15 +53,22 @@ class EventTypes:
     async def create(self, draft: EventType, *, validate_only: bool) -> EventType:
         """Register an event type, or only tell what it would be.
 
-        Raises RequestInvalid, AlreadyExists.
+        Raises RequestInvalid, AlreadyExists, QuotaExceeded.
         """
         _demand([*_name_violations(draft), *_violations(draft)])
         made = stamped(draft, now=self._clock.now())
-        if validate_only:
+
+        async def change() -> EventType:
             if made.name in self._catalogue:
                 raise AlreadyExists("event_type", made.name)
-            return made
-        stored = await self._change(made.name, lambda: self._store.create_event_type(made))
+            if self._catalogue.registered_count >= MAX_EVENT_TYPES:
+                message = f"{MAX_EVENT_TYPES} event types are registered, the most there may be"
+                raise QuotaExceeded("event_types", message)
+            return made if validate_only else await self._store.create_event_type(made)
+
+        stored = await self._change(made.name, change)
+        if validate_only:
+            return stored
         _logger.info("event type registered", extra={"event_type": made.name})
         return stored
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from signalpost.domain.errors import AlreadyExists, EtagMismatch, NotFound
 from signalpost.domain.event_type import EventType
+from signalpost.domain.version import etag_of
 from signalpost.ports import Page, PageRequest
 from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.statements import AnyRow
@@ -84,10 +85,11 @@ def list_event_types(conn: Connection, page: PageRequest) -> Page[EventType]:
 
 
 def _demand_current(conn: Connection, name: str, *, etag: str | None) -> None:
-    version = conn.scalar(select(event_types.c.version).where(event_types.c.name == name))
-    if version is None:
+    columns = select(event_types.c.create_time, event_types.c.version)
+    row = conn.execute(columns.where(event_types.c.name == name)).one_or_none()
+    if row is None:
         raise NotFound("event_type", name)
-    if etag is not None and etag != str(version):
+    if etag is not None and etag != etag_of(to_time(row.create_time), row.version):
         raise EtagMismatch("event_type", name)
 
 

@@ -15,6 +15,7 @@ from signalpost.domain.filter import EventFilter
 from signalpost.domain.headers import are_sendable
 from signalpost.domain.ids import LaneId, SubscriptionId, TenantId
 from signalpost.domain.subscription import State, Subscription
+from signalpost.domain.version import etag_of
 from signalpost.ports import Page, PageRequest, SubscriptionQuery, SubscriptionUnreadable
 from signalpost.store import subscription_rows
 from signalpost.store.arranging import ArrangeCall, arrange
@@ -26,7 +27,7 @@ from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.sealing import Sealer
 from signalpost.store.statements import AnyRow
 from signalpost.store.tables import signing_keys, subscriptions
-from signalpost.store.units import from_time
+from signalpost.store.units import from_time, to_time
 
 _LIVE = subscriptions.c.delete_time.is_(None)
 _OVERHEAD_BYTES = 512
@@ -134,11 +135,11 @@ def _current(
     conn: Connection, tenant_id: TenantId, subscription_id: SubscriptionId, *, etag: str | None
 ) -> AnyRow:
     c = subscriptions.c
-    columns = select(c.lane_id, c.version, c.ordering)
+    columns = select(c.lane_id, c.version, c.create_time, c.ordering)
     row = conn.execute(columns.where(_named(tenant_id, subscription_id))).one_or_none()
     if row is None:
         raise NotFound("subscription", subscription_id)
-    if etag is not None and etag != str(row.version):
+    if etag is not None and etag != etag_of(to_time(row.create_time), row.version):
         raise EtagMismatch("subscription", subscription_id)
     return row
 

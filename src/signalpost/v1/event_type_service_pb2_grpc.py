@@ -72,6 +72,7 @@ class EventTypeServiceServicer:
 
     def CreateEventType(self, request, context):
         """Registers an event type.
+        There may be 5000 of them; beyond that the call fails with `QUOTA_EXCEEDED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,9 @@ class EventTypeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EventTypeServiceAsyncStub: ...
     CreateEventType: _grpc.UnaryUnaryMultiCallable[_event_type_service_pb2.CreateEventTypeRequest, _event_type_service_pb2.CreateEventTypeResponse]
-    """Registers an event type."""
+    """Registers an event type.
+    There may be 5000 of them; beyond that the call fails with `QUOTA_EXCEEDED`.
+    """
     GetEventType: _grpc.UnaryUnaryMultiCallable[_event_type_service_pb2.GetEventTypeRequest, _event_type_service_pb2.GetEventTypeResponse]
     """Gets an event type."""
     ListEventTypes: _grpc.UnaryUnaryMultiCallable[_event_type_service_pb2.ListEventTypesRequest, _event_type_service_pb2.ListEventTypesResponse]
@@ -61,7 +63,9 @@ class EventTypeServiceAsyncStub(EventTypeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateEventType: _aio.UnaryUnaryMultiCallable[_event_type_service_pb2.CreateEventTypeRequest, _event_type_service_pb2.CreateEventTypeResponse]  # type: ignore[assignment]
-    """Registers an event type."""
+    """Registers an event type.
+    There may be 5000 of them; beyond that the call fails with `QUOTA_EXCEEDED`.
+    """
     GetEventType: _aio.UnaryUnaryMultiCallable[_event_type_service_pb2.GetEventTypeRequest, _event_type_service_pb2.GetEventTypeResponse]  # type: ignore[assignment]
     """Gets an event type."""
     ListEventTypes: _aio.UnaryUnaryMultiCallable[_event_type_service_pb2.ListEventTypesRequest, _event_type_service_pb2.ListEventTypesResponse]  # type: ignore[assignment]
@@ -88,7 +92,9 @@ class EventTypeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_type_service_pb2.CreateEventTypeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_type_service_pb2.CreateEventTypeResponse, _abc.Awaitable[_event_type_service_pb2.CreateEventTypeResponse]]:
-        """Registers an event type."""
+        """Registers an event type.
+        There may be 5000 of them; beyond that the call fails with `QUOTA_EXCEEDED`.
+        """
 
     @_abc_1.abstractmethod
     def GetEventType(
