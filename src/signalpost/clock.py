@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,6 +13,9 @@ _SLEW: Final = 1 / 32
 
 _LOOK_EVERY_SECONDS: Final = 1.0
 _CATCH_UP_SECONDS: Final = 10.0
+_WORTH_TELLING_SECONDS: Final = 60.0
+
+_logger: Final = logging.getLogger(__name__)
 
 
 class SystemClock:
@@ -41,6 +45,7 @@ class SteadyClock:
         since = elapsed()
         # One value, so that a reader in another thread sees all of it or nothing.
         self._course = (wall(), since, 1.0, since + _LOOK_EVERY_SECONDS)
+        self._is_off = False
 
     def now(self) -> datetime:
         """Return the aware UTC time."""
@@ -59,3 +64,10 @@ class SteadyClock:
         behind = self._wall() - seconds
         slew = max(-_SLEW, min(_SLEW, behind / _CATCH_UP_SECONDS))
         self._course = (seconds, elapsed, 1.0 + slew, elapsed + _LOOK_EVERY_SECONDS)
+        was_off, self._is_off = self._is_off, abs(behind) > _WORTH_TELLING_SECONDS
+        if self._is_off and not was_off:
+            _logger.warning(
+                "the machine's clock was set; times on record go on as before, and come up with"
+                " it by a thirty-second part, or at the next start",
+                extra={"seconds": round(behind)},
+            )

@@ -57,6 +57,19 @@ def test_a_small_correction_is_made_up_for(correction: float) -> None:
     assert abs(machine.clock.wall() - machine.clock.now()) < timedelta(milliseconds=1)
 
 
+def test_that_the_clock_was_set_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    machine = Machine()
+    machine.jump += 30
+    machine.pass_by(10)
+    assert caplog.messages == []
+    for jump in (7200, -7200, 7200):
+        machine.jump += jump
+        machine.pass_by(20)
+    [first, second] = caplog.records
+    assert "the machine's clock was set" in first.getMessage()
+    assert "the machine's clock was set" in second.getMessage()
+
+
 @given(
     strategies.lists(
         strategies.tuples(strategies.floats(0, 100), strategies.floats(-1e6, 1e6)), max_size=20
