@@ -106,6 +106,18 @@ def during_the_request(*parts: bytes, end: End = hold) -> Behaviour:
     return behave
 
 
+def dripping(first: bytes) -> Behaviour:
+    """Say something before anything was asked, and then zero after zero."""
+
+    async def behave(conversation: Conversation) -> None:
+        await conversation.say(first)
+        while True:
+            await conversation.say(b"\x00")
+            await asyncio.sleep(0.02)
+
+    return behave
+
+
 async def echoing(conversation: Conversation) -> None:
     """Send back what comes."""
     request = await conversation.read()
@@ -191,6 +203,14 @@ def with_a_bad_body() -> Iterator[Hostile]:
         yield Hostile(does, behave, (REJECTED, ""), status=500, truncated=True)
     slow = says(head(500, CHUNKED), endless=b"1\r\nx\r\n", pause=0.02)
     yield Hostile("fails at length", slow, (REJECTED, ""), status=500, body=b"x", truncated=True)
+
+
+def with_codings_of_their_own() -> Iterator[Hostile]:
+    """Those whose body is encoded in a way that this client does not know, or to its end."""
+    for coding in (b"xchunked", b"identity", b"gzip", b"chunked, identity", b"chunked, gzip"):
+        said = head(200, b"Transfer-Encoding: " + coding) + b"2\r\nok\r\n0\r\n\r\n" + SECOND
+        does = f"sends {coding.decode()}"
+        yield Hostile(does, says(said), (TAKEN, ""), status=200, truncated=True)
 
 
 def with_surplus() -> Iterator[Hostile]:
@@ -303,6 +323,7 @@ def not_tls() -> Iterator[Hostile]:
         ("hangs up on a handshake", without_reading(end=hang_up), NO_TLS),
         ("resets a handshake", without_reading(end=reset), NO_TLS),
         ("stalls a handshake", without_reading(), stalled),
+        ("drips a handshake", dripping(RECORD + b"\x40\x00\x02\x00\x3f\xfc"), stalled),
         ("stalls in a record", without_reading(RECORD + b"\x00\x20g"), stalled),
     ]
     for does, behave, expected in cases:
@@ -359,6 +380,7 @@ def well_formed() -> Iterator[Hostile]:
 HOSTILE = [
     *waiting(),
     *with_a_bad_body(),
+    *with_codings_of_their_own(),
     *with_surplus(),
     *not_http(),
     *breaking_off(),

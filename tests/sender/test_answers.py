@@ -1,14 +1,16 @@
 """What answers mean, and what goes over the wire."""
 
 import gzip
+import ssl
 from http import HTTPStatus
+from itertools import product
 
 import pytest
 
 from signalpost.domain.outcome import MAX_RESPONSE_KEPT, Outcome
 from signalpost.sender.sender import HttpSender
-from tests.sender.conftest import webhook
-from tests.sender.receivers import OK, Receivers, answering, saying
+from tests.sender.conftest import NAME, webhook
+from tests.sender.receivers import OK, Conversation, Receivers, answering, saying
 
 
 def answer(status: int, body: bytes = b"", *headers: str) -> bytes:
@@ -102,16 +104,44 @@ async def test_a_packed_body_stays_packed(sender: HttpSender, receivers: Receive
     assert result.response_body == packed[:MAX_RESPONSE_KEPT]
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+REDIRECTS = (301, 302, 303, 305, 307, 308)
+PLACES = (
+    "http://127.0.0.1:{other}/",
+    "https://127.0.0.1:{other}/",
+    "//127.0.0.1:{other}/",
+    "http://169.254.169.254/latest/meta-data/",
+    "https://{name}:{own}/",
+    "/",
+    "?again",
+)
+
+
+@pytest.mark.parametrize("redirection", [*product(REDIRECTS, PLACES)])
 async def test_a_redirect_is_not_followed(
-    sender: HttpSender, receivers: Receivers, status: int
+    sender: HttpSender,
+    receivers: Receivers,
+    tls: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+    redirection: tuple[int, str],
 ) -> None:
+    status, place = redirection
     other = await receivers.start(answering(OK))
-    location = f"Location: http://127.0.0.1:{other.port}/"
-    receiver = await receivers.start(answering(answer(status, b"", location)))
-    result = await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    said: list[bytes] = []
+
+    async def redirect(conversation: Conversation) -> None:
+        while await conversation.read():
+            await conversation.say(*said)
+
+    receiver = await receivers.start(redirect, tls=tls)
+    location = place.format(other=other.port, own=receiver.port, name=NAME)
+    said.append(answer(status, b"", f"Location: {location}"))
+    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
     assert (result.outcome, result.status_code) == (Outcome.REJECTED, status)
-    assert (len(receiver.requests), other.connections) == (1, 0)
+    assert (len(receiver.requests), receiver.connections, other.connections) == (1, 1, 0)
+    # Nor was it tried, and refused.
+    assert caplog.records == []
+    assert (await sender.send(webhook(f"http://127.0.0.1:{other.port}/"))).status_code == 200
+    assert other.connections == 1
 
 
 async def test_a_cookie_does_not_come_back(sender: HttpSender, receivers: Receivers) -> None:

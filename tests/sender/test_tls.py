@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from signalpost.domain.outcome import Outcome
 from signalpost.sender.sender import HttpSender
+from signalpost.sender.tls import client_context
 from tests.conftest import Require
 from tests.sender.conftest import NAME, server_context, webhook
 from tests.sender.receivers import OK, Conversation, Receivers, answering, free_port
@@ -59,6 +60,7 @@ def bad_contexts(authority: trustme.CA, tmp_path: Path) -> dict[str, ssl.SSLCont
         "not yet valid": server_context(issue(NAME, not_before=FUTURE, not_after=FAR_FUTURE)),
         "other host": server_context(issue("other.example")),
         "common name only": server_context(issue(common_name=NAME)),
+        "address as common name": server_context(issue(common_name="127.0.0.1")),
         "wildcard two levels up": server_context(issue("*.example")),
         "unknown authority": server_context(trustme.CA().issue_cert(NAME)),
         "self-signed": self_signed(tmp_path),
@@ -75,6 +77,7 @@ def bad_contexts(authority: trustme.CA, tmp_path: Path) -> dict[str, ssl.SSLCont
         ("common name only", NAME, "HOSTNAME_MISMATCH"),
         ("common name only", "127.0.0.1", "IP_ADDRESS_MISMATCH"),
         ("wildcard two levels up", f"deep.{NAME}", "HOSTNAME_MISMATCH"),
+        ("address as common name", "127.0.0.1", "IP_ADDRESS_MISMATCH"),
         ("unknown authority", NAME, "UNKNOWN_CA"),
         ("self-signed", NAME, "SELF_SIGNED"),
     ],
@@ -157,6 +160,17 @@ async def test_what_an_endpoint_wants_and_does_not_get_is_told_apart(
         result = await sender.send(webhook(f"https://{NAME}:{server.port}/"))
     assert (result.outcome, result.error_code) == (Outcome.TLS_FAILED, code)
     assert server.read == b""
+
+
+def test_no_suite_is_offered_without_forward_secrecy_or_sound_ciphers() -> None:
+    """Also those that no server of this machine can speak any more, such as RC4."""
+    offered = client_context(None).get_ciphers()
+    assert {suite["protocol"] for suite in offered} == {"TLSv1.2", "TLSv1.3"}
+    for suite in offered:
+        assert suite["kea"] in {"kx-any", "kx-ecdhe", "kx-dhe"}, suite["name"]
+        assert suite["auth"] in {"auth-any", "auth-rsa", "auth-ecdsa"}, suite["name"]
+        assert suite["symmetric"].startswith(("aes-", "chacha20-")), suite["name"]
+        assert suite["digest"] in {None, "sha256", "sha384"}, suite["name"]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,9 @@ _REFUSALS = {
 }
 
 # Forward secrecy, whatever a distribution made the default. Those of TLS 1.3 have it anyway.
-_SUITES = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:DHE+AES:!aNULL:!eNULL:!SHA1:!AESCCM"
+_SUITES = (
+    "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+)
 
 
 class ClientContext(ssl.SSLContext):
