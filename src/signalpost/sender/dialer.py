@@ -69,9 +69,7 @@ class Dialer:
     ) -> None:
         loop = asyncio.get_running_loop()
         if host is None:
-            transport, _ = await loop.create_connection(lambda: connection, sock=dialled)
-            if transport.is_closing():
-                _let_go(dialled)
+            await loop.create_connection(lambda: connection, sock=dialled)
             return
         trail.begin(Phase.TLS)
         try:
@@ -86,9 +84,9 @@ class Dialer:
 def _let_go(dialled: socket.socket) -> None:
     """Close a socket, unless a transport took it over and closes it by itself.
 
-    That of uvloop closes the descriptor, and if the endpoint was quick enough to break off,
-    nobody tells this object: it would close the number once more when it is collected, which
-    by then may be that of another customer's connection, or of the database.
+    That of uvloop closes the descriptor, and if the endpoint broke off as soon as the handshake
+    began, nobody tells this object: it would close the number once more when it is collected,
+    which by then may be that of another customer's connection, or of the database.
     """
     dialled.close()
     if dialled.fileno() != -1:
