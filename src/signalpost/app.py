@@ -33,6 +33,7 @@ from signalpost.delivery.statistics import Statistics
 from signalpost.delivery.suspender import Suspender
 from signalpost.delivery.targets import Targets
 from signalpost.delivery.turns import Turns
+from signalpost.delivery.upkeep import hold_after
 from signalpost.delivery.worker import Worker
 from signalpost.domain.errors import SignalpostError
 from signalpost.domain.verdict import JITTER_MAX, JITTER_MIN
@@ -138,7 +139,7 @@ async def running(settings: Settings, *, reload: Reload | None = None) -> AsyncI
             if reload is not None:
                 keeping.append(loops.create_task(parts.egress.run(reload)))
             await parts.server.start()
-            keeping += [loops.create_task(part.run()) for part in parts.upkeep]
+            keeping += [loops.create_task(part.run(hold=parts.hold)) for part in parts.upkeep]
             _logger.info("serving", extra={"grpc": parts.grpc, "http": str(parts.health.address)})
             try:
                 yield Running(parts.grpc, str(parts.health.address))
@@ -160,6 +161,7 @@ class _Parts:
     replayer: Replayer
     egress: Egress
     upkeep: tuple[Pruner | Limiter, ...]
+    hold: timedelta
 
 
 async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
@@ -197,7 +199,10 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
         Pruner(store.upkeep, counts=store.counts, clock=clock, retention=settings.retention),
         Limiter(store.upkeep, lanes=lanes, clock=clock, limit=settings.lane_limit),
     )
-    return _Parts(str(grpc), server, health, worker, rescuer, services.replayer, egress, upkeep)
+    hold = hold_after(last=store.last_accept_time, now=clock.now())
+    return _Parts(
+        str(grpc), server, health, worker, rescuer, services.replayer, egress, upkeep, hold
+    )
 
 
 async def _drain(parts: _Parts, working: asyncio.Task[None]) -> None:

@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from signalpost.v1.delivery_pb2 import Delivery
+from signalpost.v1.event_service_pb2 import PublishResult
 from signalpost.v1.subscription_pb2 import RetryPolicy, Subscription
 from signalpost.v1.subscription_service_pb2 import CreateSubscriptionRequest
 from tests.conftest import Require
@@ -105,4 +107,27 @@ async def test_a_jump_over_a_restart_freezes_no_delivery_and_burns_no_schedule(
     [delivery] = await service.drained()
     assert delivery.state == Delivery.SUCCEEDED
     assert delivery.attempt_count == len(receiver.requests) < 20
+    assert await service.stop() == 0
+
+
+async def test_a_clock_that_is_wrong_at_a_start_costs_no_stored_event_at_once(
+    service: Service, receiver: Receiver, wall: WallClock
+) -> None:
+    await service.start()
+    await subscribe(service, receiver.url())
+    await service.publish(connected("old"))
+    await service.drained()
+    assert await service.stop() == 0
+    wall.set_off(YEARS)
+
+    def took(count: int) -> bool:
+        return len(receiver.requests) == count
+
+    await service.start()
+    assert any("nothing was published for long" in line for line in service.log)
+    for number in range(10):
+        await service.publish(connected(f"new-{number}"))
+        await receiver.until(partial(took, number + 2))
+    [again] = await service.publish(connected("old"))
+    assert again.outcome == PublishResult.DUPLICATE
     assert await service.stop() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from datetime import timedelta
 from typing import Final
 
 from signalpost.delivery.upkeep import keep_up
@@ -34,9 +35,9 @@ class Limiter:
         self._in_round = False
         self._ended: Counter[LaneId] = Counter()
 
-    async def run(self) -> None:
-        """Keep lanes within their limits for ever."""
-        await keep_up(self.run_once)
+    async def run(self, *, hold: timedelta) -> None:
+        """Keep lanes within their limits for ever, once `hold` is over."""
+        await keep_up(self.run_once, hold=hold)
 
     async def run_once(self) -> bool:
         """Count or, in the midst of a round, end the next ones; tell whether it goes on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from signalpost.delivery.upkeep import keep_up
@@ -45,9 +45,9 @@ class Pruner:
         self._rounds = 0
         self._pruned = 0
 
-    async def run(self) -> None:
-        """Prune for ever."""
-        await keep_up(self.run_once)
+    async def run(self, *, hold: timedelta) -> None:
+        """Prune for ever, once `hold` is over."""
+        await keep_up(self.run_once, hold=hold)
 
     async def run_once(self) -> bool:
         """Prune the next stretch; tell whether the round goes on."""

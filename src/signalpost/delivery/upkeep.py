@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from signalpost.delivery.patience import patiently
+
+_LONGEST_QUIET: Final = timedelta(days=30)
+_HOLD: Final = timedelta(hours=1)
+
+_logger: Final = logging.getLogger(__name__)
 
 _PERIOD: Final = timedelta(minutes=1)
 
@@ -15,13 +21,29 @@ _SHORTEST_PAUSE_SECONDS: Final = 0.01
 _PAUSE_FACTOR: Final = 4
 
 
-async def keep_up(stretch: Callable[[], Awaitable[bool]]) -> None:
+def hold_after(*, last: datetime | None, now: datetime) -> timedelta:
+    """Return for how long nothing may go for its age, where the last event is of that time.
+
+    A clock that is wrong makes everything old at once. Operators have that time to see it.
+    """
+    if last is None or now - last <= _LONGEST_QUIET:
+        return timedelta()
+    _logger.warning(
+        "nothing was published for long, by the machine's clock: if that is wrong, stop this"
+        " service and set it; in an hour, what is older than is to be kept will be removed",
+        extra={"days": (now - last).days},
+    )
+    return _HOLD
+
+
+async def keep_up(stretch: Callable[[], Awaitable[bool]], *, hold: timedelta) -> None:
     """Work for ever, a round a minute: stretch by stretch, while `stretch` says it goes on.
 
-    After each it rests four times as long as that took, waiting for storage included: a busy
-    service is left alone.
+    It begins after `hold`. After each stretch it rests four times as long as that took, waiting
+    for storage included: a busy service is left alone.
     """
     loop = asyncio.get_running_loop()
+    await asyncio.sleep(hold.total_seconds())
     while True:
         began = loop.time()
         if await patiently(stretch):

@@ -16,6 +16,11 @@ def floor(moment: datetime) -> int:
     return milliseconds << _COUNT_BITS if 0 < milliseconds < _MOST_MILLISECONDS else 0
 
 
+def drawn_at(number: int) -> datetime:
+    """Return when a number was drawn; later than that if the clock was set back before."""
+    return _START + (number >> _COUNT_BITS) * _MILLISECOND
+
+
 class RowNumbers:
     """Draws numbers below 2^63. They tell the time, and not how many rows there are.
 
@@ -25,6 +30,11 @@ class RowNumbers:
 
     def __init__(self, *, last: int) -> None:
         self._last = last
+
+    @property
+    def last_time(self) -> datetime | None:
+        """When the last number was drawn, None if there was none."""
+        return drawn_at(self._last) if self._last else None
 
     def draw(self, count: int, *, at: datetime) -> range:
         """Return numbers for this many rows that are written at this time."""

@@ -91,6 +91,7 @@ class Store:
 
     `counts`, `repairs`, `suspensions`, `upkeep` and `watching` are its ports for those.
     `page_token_key` are 32 bytes that stay the same as long as the master key does.
+    `last_accept_time` is that of the newest event when it was opened, None without events.
     `made_key_file` is the file of a master key that was made just now, None if it was not.
     """
 
@@ -130,6 +131,7 @@ class Store:
         self.upkeep = Upkeep(self._writer, self._for_callers, tally=opened.tally)
         self.suspensions = Suspensions(self._writer, matching=matching, numbers=opened.numbers)
         self.page_token_key = derive(opened.master_key.value, "signalpost page tokens")
+        self.last_accept_time = opened.numbers.last_time
         self.made_key_file = opened.master_key.path if opened.master_key.made else None
 
     @classmethod
