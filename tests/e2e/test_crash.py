@@ -162,7 +162,10 @@ async def test_an_event_that_kills_the_process_is_quarantined_and_the_rest_flows
     assert [found.event_id for found in failed] == ["deadly"] * len(paths)
     assert {found.failure_reason for found in failed} == {Delivery.INTERNAL}
     for delivery in failed:
-        assert await _outcomes(service, delivery) == ["INTERRUPTED"] * 3
+        # A crash ends one at most: of two that come to their third together, one has a fourth.
+        history = await _outcomes(service, delivery)
+        assert set(history) == {"INTERRUPTED"}
+        assert len(history) >= 3
     assert "deadly" not in {request.event_id for request in receiver.requests}
     assert sum("quarantined a delivery" in line for line in service.log) == len(failed)
     assert await service.stop() == 0
