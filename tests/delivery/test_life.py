@@ -80,6 +80,7 @@ class Life(Watched):
         ]
         for accepted in self.run(self.shop.store.accept(events, now=now)):
             assert accepted.delivery_count == len(self.lanes)
+            assert all(self.lanes[lane.lane_id].active for lane in accepted.lanes)
             self.shop.engine.lanes.notice(accepted.lanes, due=now)
         assert len(self.note_events()) == len(events)
 

@@ -150,6 +150,20 @@ async def test_forbidden_addresses_suspend_after_an_hour(engine: Engine) -> None
     assert suspended.stop_time >= NOW + timedelta(hours=1)
 
 
+async def test_forbidden_addresses_that_come_and_go_do_not_suspend(engine: Engine) -> None:
+    await engine.store.create(subscription(retry_policy=PATIENT, max_concurrent_attempts=1))
+    await engine.publish(*(f"e{number}" for number in range(9)))
+    attempts = 0
+    for minute in range(0, 1000, 5):
+        outcome = Outcome.REJECTED if attempts % 10 == 9 else Outcome.FORBIDDEN
+        engine.sender.outcomes = [outcome]
+        engine.clock.time = NOW + timedelta(minutes=minute)
+        attempts += await engine.worker.run_once()
+        await engine.worker.idle()
+    assert attempts > 30
+    assert (await current(engine, "sub")).state is State.ACTIVE
+
+
 async def test_what_answered_410_at_the_former_address_does_not_suspend(store: Store) -> None:
     engine, world = behaving(store, {GONE: 410})
     stored = await store.create(subscription("moved", endpoint_uri=GONE))
