@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy import event as sqlalchemy_event
 
 from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.filter import EventFilter
@@ -27,6 +26,7 @@ from signalpost.ports.retention import Prunable
 from signalpost.store import Store
 from signalpost.store.paging import SCAN_LIMIT
 from tests.contract.material import NOW, TENANT, event, subscription
+from tests.contract.statements import executed
 
 RARE = EventFilter(event_types=frozenset({"quota.exceeded"}))
 FAILED = frozenset({DeliveryState.FAILED})
@@ -87,31 +87,30 @@ async def filled(store: Store) -> Store:
 class Statements:
     """Keeps the plans of all that the readers of a store execute."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, seen: list[str]) -> None:
         self._store = store
-        self._seen: list[tuple[str, Any]] = []
-        engine = store._for_callers._engine
-        sqlalchemy_event.listen(engine, "before_cursor_execute", self._note)
+        self._seen = seen
 
-    def _note(self, *context: Any) -> None:
-        if context[2].startswith("SELECT"):
-            self._seen.append((context[2], context[3]))
+    @classmethod
+    async def of(cls, store: Store) -> Self:
+        return cls(store, await executed(store))
 
     async def plans(self) -> list[str]:
-        seen, self._seen = self._seen, []
+        seen = [text for text in self._seen if text.startswith("SELECT")]
+        self._seen.clear()
 
         def explain(conn: Connection) -> list[str]:
             return [
                 row.detail
-                for statement, parameters in seen
-                for row in conn.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, parameters)
+                for text in seen
+                for row in conn.exec_driver_sql("EXPLAIN QUERY PLAN " + text)
             ]
 
         return await self._store._for_callers.run(explain)
 
 
 async def test_every_list_follows_an_index_and_sorts_nothing(filled: Store) -> None:
-    statements = Statements(filled)
+    statements = await Statements.of(filled)
     for name, fetch in fetches():
         first = await fetch(filled, PageRequest(size=1))
         after = first.next_after or ("1" if "Subscription" not in name else '["acme","sub"]')
@@ -124,7 +123,7 @@ async def test_every_list_follows_an_index_and_sorts_nothing(filled: Store) -> N
 
 
 async def test_the_search_for_what_is_over_follows_the_order_of_rows(filled: Store) -> None:
-    statements = Statements(filled)
+    statements = await Statements.of(filled)
     for kind in Prunable:
         await filled.upkeep.find_expired(kind, after=1, retention=Retention(), now=NOW)
         plans = await statements.plans()
@@ -135,7 +134,7 @@ async def test_the_search_for_what_is_over_follows_the_order_of_rows(filled: Sto
 
 
 async def test_lanes_are_emptied_in_the_order_of_rows(filled: Store) -> None:
-    statements = Statements(filled)
+    statements = await Statements.of(filled)
     await filled.upkeep.find_surplus(after=1, over={LaneId(1): 5}, stopped_before=NOW)
     plans = await statements.plans()
     assert plans[0] == "SEARCH queue USING INTEGER PRIMARY KEY (rowid>?)"

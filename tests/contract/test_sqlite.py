@@ -24,6 +24,7 @@ from signalpost.ports.statistics import StatisticsQuery
 from signalpost.store import DatabaseRefused, Store, engine, migrate, statistics
 from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
 from tests.contract.sqlite_file import KEY, SUB, in_writer, url_of
+from tests.contract.statements import executed
 
 
 @pytest.mark.parametrize(
@@ -215,17 +216,7 @@ async def plan(store: Store, statements: list[str]) -> str:
 @pytest.mark.parametrize("ordered", [False, True])
 async def test_hot_statements_read_no_more_than_they_return(store: Store, *, ordered: bool) -> None:
     lane_id = (await store.create(subscription(ordered=ordered))).lane_id
-    seen: list[str] = []
-
-    def note(*context: Any) -> None:
-        statement = str(context[2])
-        parameters = context[3][0] if context[5] else context[3]
-        for value in parameters:
-            literal = str(value) if isinstance(value, int) else "NULL" if value is None else "'x'"
-            statement = statement.replace("?", literal, 1)
-        seen.append(statement)
-
-    sqlalchemy_event.listen(store._writer._engine, "before_cursor_execute", note)
+    seen = await executed(store)
     await store.accept([event("e1"), event("e2")], now=NOW)
     lease, *_ = await claim(store, lane_id, count=1)
     await store.record(ended(lease), now=NOW)
@@ -237,7 +228,7 @@ async def test_hot_statements_read_no_more_than_they_return(store: Store, *, ord
         await store.upkeep.prune(kind, [lease.key], retention=Retention(), now=later)
     await store.upkeep.give_up([lease.key], now=NOW)
     # A start looks once at all that waits.
-    others = ("BEGIN", "INSERT", "UPDATE queue SET due=CASE")
+    others = ("BEGIN", "COMMIT", "INSERT", "UPDATE queue SET due=CASE")
     plans = await plan(store, [text for text in seen if not text.startswith(others)])
     assert "queue_wait (lane_id=? AND band=? AND due<?)" in plans
     assert "queue_lease" in plans
@@ -253,15 +244,7 @@ async def test_statistics_look_at_nothing_else_in_a_long_queue(
 ) -> None:
     await store.create(subscription())
     await store.accept([event("e1")], now=NOW)
-    seen: list[str] = []
-
-    def note(*context: Any) -> None:
-        statement = str(context[2])
-        for value in context[3]:
-            statement = statement.replace("?", str(value) if isinstance(value, int) else "'x'", 1)
-        seen.append(statement)
-
-    sqlalchemy_event.listen(store._for_callers._engine, "before_cursor_execute", note)
+    seen = await executed(store)
     query = StatisticsQuery(tenant_id=TENANT, subscription_id=SUB)
     await store.counts.waiting(query)
     await store.counts.oldest_pending(query)

@@ -114,7 +114,7 @@ _END = Changing(
 # The crash itself is not on record yet, so one that is in its third has two behind it.
 _CRASHES_BEFORE = Keyed(
     lambda keys: (
-        select(recorded.c.delivery_id, queue.c.attempts - recorded.c.number)
+        select(recorded.c.delivery_id, (queue.c.attempts - recorded.c.number).label("age"))
         .join(queue, queue.c.id == recorded.c.delivery_id)
         .where(
             recorded.c.delivery_id.in_(keys),
@@ -275,8 +275,8 @@ def _interrupt(conn: Connection, rows: Sequence[AnyRow], *, now: datetime) -> No
 def _interrupted(conn: Connection, rows: Sequence[AnyRow]) -> list[Interrupted]:
     keys = [row.id for row in rows]
     behind: dict[int, set[int]] = {key: set() for key in keys}
-    for key, age in _CRASHES_BEFORE.fetch(conn, keys, values=(UNKNOWN.error_code,)):
-        behind[key].add(age)
+    for row in _CRASHES_BEFORE.fetch(conn, keys, values=(UNKNOWN.error_code,)):
+        behind[row.delivery_id].add(row.age)
     return [
         Interrupted(
             claim_time=to_time(row.claim_time),

@@ -1,49 +1,76 @@
 """Statements of the hot paths, which go to the driver as text.
 
-SQLAlchemy composes each of them once per dialect; what `Connection.execute` does for every
-row is left out.
+SQLAlchemy composes each of them once per dialect, and begins and ends the transactions. What it
+does for every execution is left out: to find out anew what the columns of a result are takes it
+longer than the database needs to find a few rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple, Protocol, cast
 
-from sqlalchemy import BindParameter, Connection, Row, Table, bindparam, insert
+from sqlalchemy import BindParameter, Connection, Table, bindparam, insert
+from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.elements import CompilerElement
 
 Values = tuple[Any, ...]
-AnyRow = Row[*tuple[Any, ...]]
 
 _MOST_IN_LIST = 512
 _MOST_INSERTED = 64
 _Arrange = Callable[[Values], Values]
 
 
+class AnyRow(Protocol):
+    """A row of a result, whose columns are attributes."""
+
+    def __getattr__(self, name: str, /) -> Any:
+        """Return the value of a column."""
+
+
 class Driven:
-    """A statement whose parameters come as plain tuples, in the order of `names`."""
+    """A statement whose parameters come as plain tuples, in the order of `names`.
+
+    It is executed inside a transaction that has begun.
+    """
 
     def __init__(self, statement: CompilerElement, *names: str) -> None:
         self._statement = statement
         self._names = names
         self._compiled: dict[str, tuple[str, _Arrange | None]] = {}
+        self._row: Callable[[Iterable[Any]], Any] | None = None
 
     def many(self, conn: Connection, rows: Sequence[Values]) -> None:
         """Execute it once for each row of values."""
         if rows:
             text, arrange = self._for(conn)
-            conn.exec_driver_sql(text, [arrange(row) for row in rows] if arrange else list(rows))
+            with _cursor(conn, text) as cursor:
+                cursor.executemany(text, [arrange(row) for row in rows] if arrange else rows)
 
     def fetch(self, conn: Connection, values: Values) -> Sequence[AnyRow]:
         """Return the rows it selects."""
         text, arrange = self._for(conn)
-        return conn.exec_driver_sql(text, arrange(values) if arrange else values).fetchall()
+        with _cursor(conn, text) as cursor:
+            cursor.execute(text, arrange(values) if arrange else values)
+            found = cursor.fetchall()
+            row = self._row or self._row_of(cursor)
+        return [row(values) for values in found]
 
     def once(self, conn: Connection, values: Values) -> None:
         """Execute it with these values."""
         text, arrange = self._for(conn)
-        conn.exec_driver_sql(text, arrange(values) if arrange else values)
+        with _cursor(conn, text) as cursor:
+            cursor.execute(text, arrange(values) if arrange else values)
+
+    def _row_of(self, cursor: DBAPICursor) -> Callable[[Iterable[Any]], Any]:
+        fields = [(column[0], object) for column in cursor.description]
+        # mypy wants to know the fields.
+        made: Callable[[Iterable[Any]], Any] = cast("Any", NamedTuple)("Row", fields)._make
+        self._row = made
+        return made
 
     def text(self, conn: Connection) -> str:
         """Return what the driver gets to see."""
@@ -93,7 +120,9 @@ class DrivenInsert:
             # Few texts come about, for each has a power of two of rows.
             size = min(_MOST_INSERTED, 1 << ((len(rows) - start).bit_length() - 1))
             chunk = rows[start : start + size]
-            conn.exec_driver_sql(self._text(conn, size), tuple(chain.from_iterable(chunk)))
+            text = self._text(conn, size)
+            with _cursor(conn, text) as cursor:
+                cursor.execute(text, tuple(chain.from_iterable(chunk)))
             start += size
 
     def _text(self, conn: Connection, size: int) -> str:
@@ -155,3 +184,16 @@ def _padded(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
         chunk = keys[start : start + _MOST_IN_LIST]
         size = 1 << (len(chunk) - 1).bit_length()
         yield (*chunk, *(chunk[-1],) * (size - len(chunk)))
+
+
+@contextmanager
+def _cursor(conn: Connection, text: str) -> Iterator[DBAPICursor]:
+    """Return a cursor of the driver, whose errors come as those of SQLAlchemy do."""
+    dialect = conn.dialect
+    with closing(conn.connection.cursor()) as cursor:
+        try:
+            yield cursor
+        except cast("type[Exception]", dialect.loaded_dbapi.Error) as error:
+            raise DBAPIError.instance(
+                text, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect
+            ) from error
