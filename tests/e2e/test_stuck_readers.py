@@ -15,7 +15,11 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from signalpost.v1.delivery_service_pb2 import ReplayDeliveriesRequest, WatchDeliveriesRequest
+from signalpost.v1.delivery_service_pb2 import (
+    ListDeliveriesRequest,
+    ReplayDeliveriesRequest,
+    WatchDeliveriesRequest,
+)
 from signalpost.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from signalpost.v1.event_service_pb2 import WatchEventsRequest
 from signalpost.v1.event_service_pb2_grpc import EventServiceStub
@@ -29,8 +33,8 @@ STUCK = int(os.environ.get("SIGNALPOST_TEST_STUCK_STREAMS", "40"))
 """What lies before how many streams that nobody reads. Raise them before a release."""
 
 BATCH = 200
-MISSED = 2000
-MOST_GROWTH_BYTES = (64 + STUCK) * 1024 * 1024
+MISSED = 4000
+MOST_GROWTH_BYTES = (96 + STUCK) * 1024 * 1024
 """What the service needs for its work, and for each stream."""
 
 
@@ -85,7 +89,6 @@ async def test_streams_that_nobody_reads_cost_little_and_hold_up_nothing(
         await publish(service, BATCH, EVENTS)
         await receiver.until(lambda: len(receiver.requests) >= EVENTS, seconds=300)
         growth = resident_bytes(service) - before
-        print(f"{EVENTS} events, {STUCK} streams: {before >> 20} MiB and {growth >> 20} more")
         assert not any(call.done() for call in calls)
         assert growth < MOST_GROWTH_BYTES
         assert await service.stop() == 0
@@ -110,8 +113,9 @@ async def test_a_service_that_stops_leaves_a_replay_that_is_waited_for_to_its_ne
     )
     waiting = asyncio.ensure_future(service.deliveries.ReplayDeliveries(request))
     with closing(sqlite3.connect(service.folder / "signalpost.db", isolation_level=None)) as other:
-        while not other.execute("SELECT count(*) FROM queue").fetchone()[0]:
-            await asyncio.sleep(0)
+        first = ListDeliveriesRequest(page_size=1)
+        while not (await service.deliveries.ListDeliveries(first)).deliveries:
+            pass
         other.execute("BEGIN IMMEDIATE")  # Now the replay cannot go on.
         stopping = asyncio.create_task(service.stop())
         with pytest.raises(grpc.aio.AioRpcError) as caught:
