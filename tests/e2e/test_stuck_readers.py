@@ -27,6 +27,7 @@ from signalpost.v1.subscription_service_pb2 import PauseSubscriptionRequest
 from tests.e2e.receiver import Receiver
 from tests.e2e.service import Service, connected
 from tests.e2e.test_publish_stream import resident_bytes
+from tests.e2e.test_watch_events import read_to_the_end
 
 EVENTS = int(os.environ.get("SIGNALPOST_TEST_STUCK_EVENTS", "2000"))
 STUCK = int(os.environ.get("SIGNALPOST_TEST_STUCK_STREAMS", "40"))
@@ -72,8 +73,7 @@ async def stuck_streams(service: Service) -> AsyncIterator[list[Any]]:
 async def end_of(call: Any) -> grpc.StatusCode:
     """Read what was sent before a stream ended; return how it did."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        while await call.read() is not grpc.aio.EOF:
-            pass
+        await read_to_the_end(call)
     return caught.value.code()
 
 
