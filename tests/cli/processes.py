@@ -69,6 +69,11 @@ class Running:
         """Return when the process has made a file, which it must while it lives."""
         self._wait_until(file.exists, f"without {file.name}")
 
+    def wait_until_logged(self, text: str) -> None:
+        """Return when this went to standard error."""
+        log = Path(f"/proc/{os.getpid()}/fd/{self._errors.fileno()}")
+        self._wait_until(lambda: text in log.read_text(), f"without {text!r}")
+
     def _wait_until(self, condition: Callable[[], bool], without: str) -> None:
         while not condition():
             assert self._process.poll() is None, f"it ended {without}"
