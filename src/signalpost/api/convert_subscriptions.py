@@ -13,6 +13,7 @@ from typing import cast
 from signalpost.api.convert_events import event_filter, filter_message
 from signalpost.api.convert_times import duration, span, timestamp
 from signalpost.domain.errors import Reason, Violation
+from signalpost.domain.filter import MAX_VALUES
 from signalpost.domain.ids import SubscriptionId, TenantId
 from signalpost.domain.signature import public_key
 from signalpost.domain.subscription import (
@@ -35,7 +36,9 @@ _DEFAULT_RETRY = RetryPolicy()
 def catalogue_violations(
     chosen: EventFilter, catalogue: Container[str], *, path: str
 ) -> Iterator[Violation]:
-    """Say which types a subscription names that are not in the catalogue."""
+    """Say which types a subscription names, if not too many, that are not in the catalogue."""
+    if len(chosen.event_types) > MAX_VALUES:
+        return
     for index, name in enumerate(chosen.event_types):
         if not name.endswith(".*") and name not in catalogue:
             field = f"{path}.event_types[{index}]"
