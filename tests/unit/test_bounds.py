@@ -34,6 +34,8 @@ SERVICES = (
     subscription_service_pb2,
 )
 UNKNOWN = b"\x78\x01"
+GROUP = b"\x7b\x7c"
+"""One that is unknown, with nothing between its beginning and its end."""
 
 
 def event(text: str = "") -> Event:
@@ -94,10 +96,17 @@ def test_an_event_is_weighed_before_it_is_read(kind: type[PublishRequest]) -> No
     parse(kind, kind(events=[event("x" * (MAX_EVENT_BYTES - 100))] * 3).SerializeToString())
 
 
-def test_a_large_request_of_very_many_fields_is_not_read() -> None:
+def test_a_group_hides_no_event_from_being_weighed() -> None:
+    large = PublishRequest(events=[event("x" * MAX_EVENT_BYTES)]).SerializeToString()
+    violation = refused(PublishRequest, GROUP + large)
+    assert (violation.field, violation.reason) == ("events[0]", Reason.TOO_LARGE)
+
+
+@pytest.mark.parametrize("unknown", [UNKNOWN * 1001, GROUP * 501])
+def test_a_large_request_of_very_many_fields_is_not_read(unknown: bytes) -> None:
     plain = PublishRequest(events=[event("x" * 2000)] * 1000).SerializeToString()
     parse(PublishRequest, plain)
-    assert "more than 2000 fields" in refused(PublishRequest, plain + UNKNOWN * 1001).description
+    assert "more than 2000 fields" in refused(PublishRequest, plain + unknown).description
 
 
 @pytest.mark.parametrize("tail", [b"\xff" * 12, b"\x0a\xff\xff\xff\x7f", b"\x0b", b"\x0d\x01"])

@@ -58,7 +58,10 @@ def _weigh_events(data: bytes) -> None:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield number and size of each field, to the end or to the first that is none."""
+    """Yield number and size of each field, to the end or to the first that is none.
+
+    Of a group, which has no size of its own, all that is in it follows.
+    """
     at, end = 0, len(data)
     try:
         while at < end:
@@ -74,10 +77,12 @@ def _fields(data: bytes) -> Iterator[tuple[int, int]]:
                 case 2:  # its size comes first
                     size, at = _varint(data, at)
                     at += size
+                case 3 | 4:  # a group begins or ends
+                    size = 0
                 case 5:
                     size = 4
                     at += size
-                case _:  # a group, which has no size; or nothing at all
+                case _:
                     return
             yield tag >> 3, size
     except IndexError:
