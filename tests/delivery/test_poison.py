@@ -25,6 +25,7 @@ DAMAGES = {
     "ranges": "UPDATE subscriptions SET allowed_ip_ranges = '[7.5]' WHERE subscription_id = 'bad'",
     "filter": "UPDATE subscriptions SET filter = 'all' WHERE subscription_id = 'bad'",
 }
+NAMED = 'stored subscription "bad" of tenant'
 CODES = {"secret": "SECRET_UNREADABLE", "headers": "SECRET_UNREADABLE"}
 
 
@@ -66,6 +67,7 @@ async def test_a_damaged_subscription_fails_what_goes_to_it(
     assert bad.failure_reason is FailureReason.INTERNAL
     [attempt] = bad.attempts
     assert attempt.result.error_code == CODES.get(damage, "SUBSCRIPTION_UNREADABLE")
+    assert NAMED in attempt.result.error_message
     assert (good.subscription_id, good.state) == (GOOD, DeliveryState.SUCCEEDED)
     assert len(pair.sender.requests) == 1
     assert told(caplog, logging.INFO) == ["attempt"]
@@ -85,6 +87,7 @@ async def test_a_header_that_cannot_be_sent_never_reaches_the_sender(pair: Engin
         DeliveryState.FAILED,
         "SUBSCRIPTION_UNREADABLE",
     )
+    assert NAMED in attempt.result.error_message
     assert good.state is DeliveryState.SUCCEEDED
     assert len(pair.sender.requests) == 1
 

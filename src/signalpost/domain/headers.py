@@ -12,11 +12,9 @@ from collections.abc import Mapping
 
 MAX_HEADERS = 32
 MAX_HEADER_BYTES = 8 * 1024
-
-_MOST_NAMED = 1000
-
 """Names and values together."""
 
+_MOST_NAMED = 1000
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")

@@ -207,7 +207,7 @@ class Store:
         return await self._writer.submit(self._create, subscription)
 
     async def get(self, tenant_id: TenantId, subscription_id: SubscriptionId) -> Subscription:
-        """Return a subscription. Raises NotFound, SecretUnreadable."""
+        """Return a subscription. Raises NotFound, or why it cannot be read."""
         return await self._for_callers.run(self._directory.get, tenant_id, subscription_id)
 
     async def list_subscriptions(

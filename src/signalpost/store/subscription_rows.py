@@ -14,7 +14,7 @@ from signalpost.domain.subscription import (
     Subscription,
     SuspensionReason,
 )
-from signalpost.ports import SubscriptionUnreadable
+from signalpost.ports import SecretUnreadable, SubscriptionUnreadable
 from signalpost.store.documents import (
     read_filter,
     read_policy,
@@ -100,13 +100,21 @@ def write_keys(subscription: Subscription, *, sealer: Sealer) -> list[dict[str, 
 
 
 def read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscription:
-    """Return the subscription of a row. Raises SecretUnreadable, SubscriptionUnreadable."""
+    """Return the subscription of a row, or say which cannot be had.
+
+    Raises SecretUnreadable, SubscriptionUnreadable.
+    """
     try:
         return _read(row, keys=keys, sealer=sealer)
+    except SecretUnreadable as error:
+        raise SecretUnreadable(f"{label(row)}: {error}") from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise SubscriptionUnreadable(
-            f"the stored subscription is damaged: {type(error).__name__}"
-        ) from None
+        raise SubscriptionUnreadable(f"{label(row)} is damaged: {type(error).__name__}") from None
+
+
+def label(row: AnyRow | Subscription) -> str:
+    """Name a stored subscription, for those who must find it to repair it."""
+    return f'stored subscription "{row.subscription_id}" of tenant "{row.tenant_id}"'
 
 
 def _read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscription:

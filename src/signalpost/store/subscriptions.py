@@ -163,7 +163,7 @@ def live_subscription(
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Reads subscriptions. Raises SecretUnreadable where a secret cannot be opened."""
+    """Reads subscriptions. Raises SecretUnreadable or SubscriptionUnreadable where it cannot."""
 
     sealer: Sealer
 
@@ -178,7 +178,9 @@ class Directory:
         of_lane = and_(_LIVE, subscriptions.c.lane_id == lane_id)
         found = self._one(conn, of_lane, name=f"of lane {lane_id}")
         if not are_sendable(found.headers):
-            raise SubscriptionUnreadable("the stored subscription is damaged: a header is invalid")
+            raise SubscriptionUnreadable(
+                f"{subscription_rows.label(found)} is damaged: a header is invalid"
+            )
         return found
 
     def list_subscriptions(
