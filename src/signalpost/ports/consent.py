@@ -9,7 +9,7 @@ from typing import Protocol
 from signalpost.domain.handshake import Consent
 from signalpost.domain.outcome import AttemptResult
 from signalpost.domain.subscription import Subscription
-from signalpost.ports import WebhookRequest
+from signalpost.ports.sending import WebhookRequest
 
 
 class ConsentAsker(Protocol):
