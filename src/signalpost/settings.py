@@ -259,7 +259,11 @@ def _positive(text: str) -> int:
 
 def _file(text: str) -> Path:
     path = Path(text)
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:  # such as a folder that may not be entered
+        raise ValueError(f"cannot read the file {text!r}: {_told(error)}") from None
+    if not found:
         raise ValueError(f"there is no file {text!r}")
     return path
 

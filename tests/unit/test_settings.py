@@ -129,6 +129,15 @@ def test_a_file_that_cannot_be_used_is_refused(
         load({"egress_allow": (f"@{file}",)}, {})
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("missing.pem", "there is no file"), ("x" * 300, "cannot read the file .*: File name too")],
+)
+def test_authorities_that_are_not_to_be_had_are_a_mistake(name: str, problem: str) -> None:
+    with pytest.raises(SettingsInvalid, match=rf"--egress-ca .*: {problem}"):
+        load({"egress_ca": name}, {})
+
+
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     environment = {
         "SIGNALPOST_LISTEN": "0.0.0.0:50051",
