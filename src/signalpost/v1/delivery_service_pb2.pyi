@@ -98,7 +98,7 @@ class ListDeliveriesRequest(_message.Message):
     """Optional. Only deliveries of this event."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_delivery_pb2.Delivery.State.ValueType]:
-        """Optional. Only deliveries in one of these states."""
+        """Optional. Only deliveries in one of these states, at most 100 of them."""
 
     @_builtins.property
     def filter(self) -> _event_pb2.EventFilter:
@@ -176,7 +176,7 @@ class WatchDeliveriesRequest(_message.Message):
     """Optional. Only deliveries to this subscription."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_delivery_pb2.Delivery.State.ValueType]:
-        """Optional. Only deliveries in one of these states."""
+        """Optional. Only deliveries in one of these states, at most 100 of them."""
 
     def __init__(
         self,

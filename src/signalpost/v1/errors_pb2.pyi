@@ -39,8 +39,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     of its type. Metadata: `eventType`.
     """
     TOO_LARGE: _ErrorReason.ValueType  # 5
-    """INVALID_ARGUMENT with `BadRequest`: an event or the request is too large.
-    Metadata: `sizeBytes`, `limitBytes`.
+    """INVALID_ARGUMENT with `BadRequest`: an event or the request is too large. A
+    request that publishes has at most 4 MiB, any other 512 KiB. Metadata:
+    `sizeBytes`, `limitBytes`.
     """
     PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT with `BadRequest`: the page token or the cursor was not
@@ -143,8 +144,9 @@ PAYLOAD_INVALID: ErrorReason.ValueType  # 4
 of its type. Metadata: `eventType`.
 """
 TOO_LARGE: ErrorReason.ValueType  # 5
-"""INVALID_ARGUMENT with `BadRequest`: an event or the request is too large.
-Metadata: `sizeBytes`, `limitBytes`.
+"""INVALID_ARGUMENT with `BadRequest`: an event or the request is too large. A
+request that publishes has at most 4 MiB, any other 512 KiB. Metadata:
+`sizeBytes`, `limitBytes`.
 """
 PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT with `BadRequest`: the page token or the cursor was not

@@ -282,9 +282,9 @@ class UpdateEventTypeRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Optional. Fields to change. The fields that are set, if empty; all, if
-        "*". A path that is none is refused; the name and output only fields are
-        ignored.
+        """Optional. Fields to change, at most 100. The fields that are set, if empty;
+        all, if "*". A path that is none is refused; the name and output only fields
+        are ignored.
         """
 
     def __init__(

@@ -166,7 +166,7 @@ class ListSubscriptionsRequest(_message.Message):
     """Optional. Only subscriptions that ask for the event type of this wire name."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_subscription_pb2.Subscription.State.ValueType]:
-        """Optional. Only subscriptions in one of these states."""
+        """Optional. Only subscriptions in one of these states, at most 100 of them."""
 
     def __init__(
         self,
@@ -232,9 +232,9 @@ class UpdateSubscriptionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Optional. Fields to change, each as it is in `subscription`: one that is
-        unset there gets its default. The fields that are set, if empty, each of
-        them as a whole; all, if "*", which must then stand alone.
+        """Optional. Fields to change, at most 100, each as it is in `subscription`: one
+        that is unset there gets its default. The fields that are set, if empty, each
+        of them as a whole; all, if "*", which must then stand alone.
 
         A path may lead into `filter`, `retry_policy` and `rate_limits`, such as
         "retry_policy.max_attempts". Maps, lists, times and durations change as a
