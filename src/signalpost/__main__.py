@@ -17,9 +17,10 @@ _MISSING = (
 
 def main() -> None:
     """Run the command. Exits with 1 if the extra `server` is not installed."""
-    if len(sys.argv) > 1 and sys.argv[1] in _DRAINING:
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    if command in _DRAINING:
         signals.hold(*signals.ENDING)
-    if sys.argv[1:2] == ["serve"]:
+    if command == "serve":
         signals.hold(signals.RELOADING)
     try:
         from signalpost.cli.command import signalpost  # noqa: PLC0415 - may be missing

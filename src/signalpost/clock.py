@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 _SLEW: Final = 1 / 32
-"""How much faster or slower the steady clock goes at most, to come up with the other one."""
+"""How much faster or slower the steady clock goes at most, to catch up with the other one."""
 
 _LOOK_EVERY_SECONDS: Final = 1.0
 _CATCH_UP_SECONDS: Final = 10.0
@@ -67,7 +67,7 @@ class SteadyClock:
         was_off, self._is_off = self._is_off, abs(behind) > _WORTH_TELLING_SECONDS
         if self._is_off and not was_off:
             _logger.warning(
-                "the machine's clock was set; times on record go on as before, and come up with"
-                " it by a thirty-second part, or at the next start",
+                "the machine's clock was set, or the machine slept; times on record go on as"
+                " before, and catch up by a thirty-second part, or at the next start",
                 extra={"seconds": round(behind)},
             )

@@ -21,7 +21,7 @@ _logger: Final = logging.getLogger(__name__)
 
 
 class Handshaker:
-    """Asks in the name of `origin`, outside of all lanes: implements `ports.ConsentAsker`."""
+    """Asks in the name of `origin`, outside of all lanes. Implements `consent.ConsentAsker`."""
 
     def __init__(
         self,

@@ -172,7 +172,8 @@ def after_restart(pace: Pace, *, now: datetime) -> Pace:
     """
     not_before = pace.not_before
     if pace.failing is None and not_before is not None:
-        # Former versions stored it without the failure that tells how long it is ago.
+        # Another attempt succeeded meanwhile, or a former version stored it: without the failure
+        # nothing tells how long it is ago.
         return replace(pace, not_before=min(not_before, now + LONGEST_RETRY_AFTER))
     if pace.failing is None or pace.failing.last <= now:
         return pace

@@ -37,7 +37,7 @@ _NO_HEADERS: Final = httpx.Headers()
 
 
 class HttpSender:
-    """Sends webhooks over HTTP/1.1: implements `ports.Sender` and `ports.OptionsSender`.
+    """Sends webhooks over HTTP/1.1: implements `ports.Sender` and `ports.consent.OptionsSender`.
 
     `own_listeners` returns the addresses and ports this service listens on at the moment;
     they are never connected to. `ca_file` holds roots to trust besides the system's. The
