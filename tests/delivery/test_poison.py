@@ -25,6 +25,17 @@ DAMAGES = {
     "ranges": "UPDATE subscriptions SET allowed_ip_ranges = '[7.5]' WHERE subscription_id = 'bad'",
     "filter": "UPDATE subscriptions SET filter = 'all' WHERE subscription_id = 'bad'",
 }
+OF_ITS_LANE = {
+    "endpoint": "UPDATE subscriptions SET endpoint_uri = x'00ff' WHERE lane_id = 1",
+    "order": "UPDATE subscriptions SET ordering = 99 WHERE lane_id = 1",
+    "width": "UPDATE subscriptions SET max_concurrent_attempts = 'many' WHERE lane_id = 1",
+    "no width": "UPDATE subscriptions SET max_concurrent_attempts = 0 WHERE lane_id = 1",
+    "rate": "UPDATE subscriptions SET max_attempts_per_second = 'many' WHERE lane_id = 1",
+    "no rate": "UPDATE subscriptions SET max_attempts_per_second = 1e-300 WHERE lane_id = 1",
+    "allowed": "UPDATE subscriptions SET allowed_attempts_per_minute = x'00' WHERE lane_id = 1",
+    "none allowed": "UPDATE subscriptions SET allowed_attempts_per_minute = 0 WHERE lane_id = 1",
+}
+DAMAGES |= OF_ITS_LANE
 NAMED = 'stored subscription "bad" of tenant'
 CODES = {"secret": "SECRET_UNREADABLE", "headers": "SECRET_UNREADABLE"}
 
@@ -103,11 +114,15 @@ async def test_a_damaged_filter_is_told_once_and_publishing_goes_on(
     ]
 
 
-async def test_an_endpoint_that_is_no_uri_does_not_keep_the_service_from_starting(
-    pair: Engine, path: Path, store: Store
+NO_URI = "UPDATE subscriptions SET endpoint_uri = 'x' WHERE subscription_id = 'bad'"
+
+
+@pytest.mark.parametrize("damage", [NO_URI, *OF_ITS_LANE.values()], ids=["uri", *OF_ITS_LANE])
+async def test_a_damaged_subscription_does_not_keep_the_service_from_starting(
+    pair: Engine, path: Path, store: Store, damage: str
 ) -> None:
     await pair.publish("event")
-    change(path, "UPDATE subscriptions SET endpoint_uri = 'x' WHERE subscription_id = 'bad'")
+    change(path, damage)
     restarted = Engine(store)
     await restarted.rescuer.start()
     assert await restarted.work() == 2

@@ -50,12 +50,12 @@ def arrange(conn: Connection, call: ArrangeCall) -> str | None:
             subscriptions.c.lane_id == call.lane_id
         )
     ).one()
-    match Ordering(row.ordering):
+    match row.ordering:
         case Ordering.TURNING_ON:
             return _form_lines(conn, call, version=row.version)
         case Ordering.TURNING_OFF:
             return _dissolve_lines(conn, call)
-        case Ordering.ON | Ordering.OFF:
+        case _:
             return None
 
 

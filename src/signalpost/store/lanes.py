@@ -10,6 +10,7 @@ from signalpost.domain.handshake import lane_rate
 from signalpost.domain.ids import LaneId, TenantId
 from signalpost.domain.lane import Lane, host_of
 from signalpost.domain.pace import HEALTHY, Ceiling, Circuit, Failing, Pace
+from signalpost.domain.subscription import DEFAULT_CONCURRENCY, MIN_RATE
 from signalpost.ports import Paced
 from signalpost.store.statements import AnyRow, Driven, DrivenInsert, Values
 from signalpost.store.tables import lanes, subscriptions
@@ -37,12 +38,28 @@ _LEARN = DrivenInsert(lanes)
 
 
 def lane(row: AnyRow) -> Lane:
-    """Return the lane of a row with `LANE_COLUMNS`."""
+    """Return the lane of a row with `LANE_COLUMNS`.
+
+    If that is damaged, one in which deliveries can go: they fail, as it cannot be read.
+    """
+    try:
+        return sound_lane(row)
+    except (ValueError, TypeError, AttributeError):
+        return Lane(LaneId(row.lane_id), TenantId(row.tenant_id), DEFAULT_CONCURRENCY)
+
+
+def sound_lane(row: AnyRow) -> Lane:
+    """Return the lane of a row. Raises ValueError, TypeError or AttributeError if it is damaged."""
+    per_second, per_minute = row.max_attempts_per_second, row.allowed_attempts_per_minute
+    if row.max_concurrent_attempts < 1 or (per_minute is not None and per_minute < 1):
+        raise ValueError("a limit is less than 1")
+    if per_second is not None and per_second < MIN_RATE:
+        raise ValueError(f"a rate is less than {MIN_RATE}")
     return Lane(
         LaneId(row.lane_id),
         TenantId(row.tenant_id),
         row.max_concurrent_attempts,
-        lane_rate(row.max_attempts_per_second, row.allowed_attempts_per_minute),
+        lane_rate(per_second, per_minute),
         host_of(row.endpoint_uri),
     )
 

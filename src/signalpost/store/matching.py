@@ -17,7 +17,7 @@ from signalpost.domain.subscription import State
 from signalpost.domain.suspension import EVENT_TYPE
 from signalpost.store.documents import read_filter
 from signalpost.store.lanes import LANE_COLUMNS, lane
-from signalpost.store.order import Ordering
+from signalpost.store.order import is_ordered
 from signalpost.store.statements import AnyRow, Driven
 from signalpost.store.tables import subscriptions
 
@@ -111,7 +111,7 @@ def _load(conn: Connection, tenant_id: TenantId) -> tuple[Recipient, ...]:
             subscription_id=SubscriptionId(row.subscription_id),
             filter=_read_filter(row),
             active=row.state == State.ACTIVE,
-            ordered=Ordering(row.ordering).is_ordered,
+            ordered=is_ordered(row.ordering),
         )
         for row in _OF_TENANT.fetch(conn, (tenant_id,))
     )

@@ -38,13 +38,18 @@ class Ordering(IntEnum):
     @property
     def is_ordered(self) -> bool:
         """Tell whether its subscription asks for order."""
-        return self in (Ordering.ON, Ordering.TURNING_ON)
+        return is_ordered(self)
 
     def changed(self, *, ordered: bool) -> Ordering:
         """Return what it is once its subscription asks for order, or no longer does."""
         if self.is_ordered == ordered:
             return self
         return Ordering.TURNING_ON if ordered else Ordering.TURNING_OFF
+
+
+def is_ordered(stored: object) -> bool:
+    """Tell whether what is stored asks for order; what is damaged asks for nothing."""
+    return stored in (Ordering.ON, Ordering.TURNING_ON)
 
 
 IS_ARRANGED = subscriptions.c.ordering != int(Ordering.TURNING_ON)

@@ -25,6 +25,7 @@ from signalpost.store.documents import (
     write_ranges,
     write_texts,
 )
+from signalpost.store.lanes import sound_lane
 from signalpost.store.order import Ordering
 from signalpost.store.sealing import Sealer
 from signalpost.store.statements import AnyRow
@@ -119,6 +120,7 @@ def label(row: AnyRow | Subscription) -> str:
 
 def _read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscription:
     owner = (row.tenant_id, row.subscription_id)
+    sound_lane(row)
     return Subscription(
         subscription_id=SubscriptionId(row.subscription_id),
         tenant_id=TenantId(row.tenant_id),
