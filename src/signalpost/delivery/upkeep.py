@@ -30,7 +30,7 @@ def hold_after(*, last: datetime | None, now: datetime) -> timedelta:
         return timedelta()
     _logger.warning(
         "nothing was published for long, by the machine's clock: if that is wrong, stop this"
-        " service and set it; in an hour, what is older than is to be kept will be removed",
+        " service and set it; in an hour, what is older than its retention will be removed",
         extra={"days": (now - last).days},
     )
     return _HOLD

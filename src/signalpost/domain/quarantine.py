@@ -36,7 +36,7 @@ QUARANTINED: Final = AttemptResult(
     outcome=Outcome.INTERRUPTED,
     latency=timedelta(0),
     error_code="QUARANTINED",
-    error_message=f"the service died in {MOST_CRASHES} attempts in a row and keeps its hands off",
+    error_message=f"the service died in {MOST_CRASHES} attempts in a row and tries no more",
 )
 """The result of such an attempt where it was one too many."""
 

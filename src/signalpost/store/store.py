@@ -91,7 +91,7 @@ class Store:
 
     `counts`, `repairs`, `suspensions`, `upkeep` and `watching` are its ports for those.
     `page_token_key` are 32 bytes that stay the same as long as the master key does.
-    `last_accept_time` is that of the newest event when it was opened, None without events.
+    `last_accept_time` is that of the newest event ever when it was opened, None if there was none.
     `made_key_file` is the file of a master key that was made just now, None if it was not.
     """
 
