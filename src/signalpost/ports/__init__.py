@@ -147,7 +147,7 @@ class EventTypeStore(Protocol):
         ...
 
     async def replace_event_type(self, event_type: EventType, *, now: datetime) -> EventType:
-        """Store a changed event type if its `version` is still the stored one, and raise that.
+        """Store a changed event type if its `etag` is still current, and raise its version.
 
         Returns it with its new version and `update_time`. Raises NotFound, EtagMismatch.
         """
@@ -191,7 +191,7 @@ class SubscriptionStore(Protocol):
         ...
 
     async def replace(self, subscription: Subscription, *, now: datetime) -> Subscription:
-        """Store a changed subscription if its `version` is still the stored one, and raise that.
+        """Store a changed subscription if its `etag` is still current, and raise its version.
 
         Returns it with its new version and `update_time`. Raises NotFound, EtagMismatch.
         """
