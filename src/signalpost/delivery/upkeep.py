@@ -12,20 +12,28 @@ from signalpost.delivery.patience import patiently
 
 _LONGEST_QUIET: Final = timedelta(days=30)
 _HOLD: Final = timedelta(hours=1)
-
-_logger: Final = logging.getLogger(__name__)
+_WORTH_TELLING: Final = timedelta(days=1)
 
 _PERIOD: Final = timedelta(minutes=1)
-
 _SHORTEST_PAUSE_SECONDS: Final = 0.01
 _PAUSE_FACTOR: Final = 4
+
+_logger: Final = logging.getLogger(__name__)
 
 
 def hold_after(*, last: datetime | None, now: datetime) -> timedelta:
     """Return for how long nothing may go for its age, where the last event is of that time.
 
-    A clock that is wrong makes everything old at once. Operators have that time to see it.
+    A clock that is wrong makes everything old at once. Operators have that time to see it. What
+    was accepted by a clock that was ahead is told, too: its numbers, and those of all that
+    follows, say that it is young until then.
     """
+    if last is not None and last - now > _WORTH_TELLING:
+        _logger.warning(
+            "the newest event was accepted by a clock that was ahead: until that time, nothing that"
+            " is accepted from then on is removed for its age",
+            extra={"days": (last - now).days},
+        )
     if last is None or now - last <= _LONGEST_QUIET:
         return timedelta()
     _logger.warning(
