@@ -16,6 +16,7 @@ from signalpost.sender.failure import (
     connection_lost,
     kept_connection_lost,
     not_http,
+    timed_out,
 )
 from signalpost.sender.tls import tls_broken
 from signalpost.sender.trail import Phase, Trail
@@ -61,11 +62,17 @@ class Connection(asyncio.Protocol):
         self.exchanges += 1
         self._answer, self._trail = Answer(), trail
         trail.begin(Phase.WRITE)
-        await self._write(head, body)
-        while not self._answer.has_head:
-            if self._failure is not None:
-                raise self._failure
-            await self._wait()
+        # By itself, for a timeout of asyncio costs as much as half of the rest.
+        timer = None if trail.deadline is None else self._loop.call_at(trail.deadline, self._expire)
+        try:
+            await self._write(head, body)
+            while not self._answer.has_head:
+                if self._failure is not None:
+                    raise self._failure
+                await self._wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
         trail.end()
         return self._answer
 
@@ -132,6 +139,11 @@ class Connection(asyncio.Protocol):
 
     def _is_decided(self) -> bool:
         return self._failure is not None or (self._answer is not None and self._answer.has_head)
+
+    def _expire(self) -> None:
+        if self._trail is not None and not self._is_decided():
+            self._failure = timed_out(self._trail.phase)
+            self._wake()
 
     def _note_written(self) -> None:
         if self._is_writing or self._is_unwritten or self._trail is None:

@@ -21,7 +21,7 @@ from signalpost.domain.outcome import (
 from signalpost.ports import WebhookRequest
 from signalpost.ports.consent import OptionsAnswer
 from signalpost.sender.dialer import Dialer
-from signalpost.sender.failure import SendFailed, internal, timed_out
+from signalpost.sender.failure import SendFailed, internal
 from signalpost.sender.guard import Guard, Listener
 from signalpost.sender.resolver import Resolver
 from signalpost.sender.tls import ClientContext, client_context
@@ -99,7 +99,8 @@ class HttpSender:
     async def _exchange(
         self, request: WebhookRequest, method: str, *, owner: Hashable
     ) -> tuple[AttemptResult, httpx.Headers]:
-        trail = Trail(request.allowed_ip_ranges)
+        deadline = asyncio.get_running_loop().time() + request.timeout.total_seconds()
+        trail = Trail(request.allowed_ip_ranges, deadline=deadline)
         extensions = {TRAIL: trail, OWNER: owner}
         try:
             return await self._attempt(request, method, extensions, trail)
@@ -112,13 +113,7 @@ class HttpSender:
     async def _attempt(
         self, request: WebhookRequest, method: str, extensions: dict[str, Any], trail: Trail
     ) -> tuple[AttemptResult, httpx.Headers]:
-        try:
-            async with asyncio.timeout(request.timeout.total_seconds()):
-                answer = await self._transport.handle_async_request(
-                    _http(request, method, extensions)
-                )
-        except TimeoutError:
-            raise timed_out(trail.phase) from None
+        answer = await self._transport.handle_async_request(_http(request, method, extensions))
         latency = trail.elapsed()
         stream = cast("AnswerBody", answer.stream)
         try:

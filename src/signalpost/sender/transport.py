@@ -17,7 +17,7 @@ from signalpost.domain.subscription import IpNetwork
 from signalpost.sender.answer import Answer
 from signalpost.sender.connection import Connection
 from signalpost.sender.dialer import Dialer
-from signalpost.sender.failure import internal
+from signalpost.sender.failure import internal, timed_out
 from signalpost.sender.pool import Pool
 from signalpost.sender.trail import Trail
 
@@ -52,17 +52,17 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return an answer once its head is there; the caller closes it. Raises SendFailed.
 
-        Its stream is an `AnswerBody`.
+        Its stream is an `AnswerBody`. Not later than at the deadline of the trail it has ended.
         """
         trail = request.extensions.get(TRAIL) or Trail()
-        head, body = _head(request), await request.aread()
+        head, body = _head(request), await _body(request)
         url = request.url
         is_tls = url.scheme == "https"
         port = url.port or (443 if is_tls else 80)
         key = _Key(request.extensions.get(OWNER), url.scheme, url.host, port, trail.allowed)
         connection = self._pool.take(key)
         if connection is None:
-            connection = await self._dialer.connect(url.host, port, tls=is_tls, trail=trail)
+            connection = await self._connect(url.host, port, tls=is_tls, trail=trail)
         try:
             answer = await connection.exchange(head, body, trail=trail)
         except BaseException:
@@ -70,6 +70,13 @@ class Transport(httpx.AsyncBaseTransport):
             raise
         stream = AnswerBody(answer, connection=connection, transport=self, key=key)
         return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
+
+    async def _connect(self, host: str, port: int, *, tls: bool, trail: Trail) -> Connection:
+        try:
+            async with asyncio.timeout_at(trail.deadline):
+                return await self._dialer.connect(host, port, tls=tls, trail=trail)
+        except TimeoutError:
+            raise timed_out(trail.phase) from None
 
     def take_back(self, key: _Key, connection: Connection) -> None:
         """Keep a connection whose exchange is over, if it can be used again."""
@@ -133,10 +140,19 @@ class AnswerBody(httpx.AsyncByteStream):
             self._transport.take_back(self._key, self._connection)
 
 
+async def _body(request: httpx.Request) -> bytes:
+    # What is there already need not be waited for.
+    if isinstance(request.stream, httpx.ByteStream):
+        return b"".join(request.stream)
+    return await request.aread()
+
+
 def _head(request: httpx.Request) -> bytes:
     lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     lines += [b"%s: %s" % header for header in request.headers.raw]
-    if any(b"\r" in line or b"\n" in line for line in lines):
+    head = b"\r\n".join([*lines, b"", b""])
+    ends = len(lines) + 1
+    if head.count(b"\r") != ends or head.count(b"\n") != ends:
         # What cannot be sent may be a secret: it is not repeated.
         raise internal()
-    return b"\r\n".join([*lines, b"", b""])
+    return head
