@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import assert_never
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from signalpost.domain.subscription import Algorithm, SigningKey
 
@@ -48,13 +48,13 @@ def _signature(key: SigningKey, content: bytes) -> str:
 def _hmac(secret: bytes, content: bytes) -> bytes:
     keyed = _keyed(secret).copy()
     keyed.update(content)
-    return keyed.digest()
+    return keyed.finalize()
 
 
 # To take in a key takes as long as signing with it, and `hmac.digest` lets go of the interpreter.
 @lru_cache(maxsize=4096)
-def _keyed(secret: bytes) -> hmac.HMAC:
-    return hmac.new(secret, digestmod=hashlib.sha256)
+def _keyed(secret: bytes) -> HMAC:
+    return HMAC(secret, SHA256())
 
 
 # Reading a key takes as long as signing with it.
