@@ -111,7 +111,7 @@ async def drain(server: Server, receiver: Receiver) -> Figures:
     elapsed = time.monotonic() - counted
     figures: Figures = {
         "deliveries_per_second": MEASURED / elapsed,
-        "server_cpu_us": (server.cpu_seconds() - cpu) / MEASURED * 1e6,
+        "cpu_us": (server.cpu_seconds() - cpu) / MEASURED * 1e6,
         "start_to_serving_s": serving - began,
         "start_to_first_attempt_s": first - began,
         "peak_rss_mib": server.peak_rss_mib(),

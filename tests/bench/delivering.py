@@ -49,7 +49,7 @@ async def flat_out(
     used = await server.settled() - cpu
     return {
         "deliveries_per_second": deliveries / elapsed,
-        "server_cpu_us": used / deliveries * 1e6,
+        "cpu_us": used / deliveries * 1e6,
     } | loads(elapsed, server=used, receiver=receiver_used, publisher=publisher_used)
 
 

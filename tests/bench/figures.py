@@ -43,6 +43,41 @@ class Report:
         Console(width=120).print(table)
 
 
+@dataclass
+class Turns:
+    """Collects what was measured several times, one thing after the other in each turn."""
+
+    to: Report
+    figures: dict[str, list[Mapping[str, float | str]]] = field(default_factory=dict)
+
+    def add(self, name: str, values: Mapping[str, float | str]) -> None:
+        self.figures.setdefault(name, []).append(values)
+
+    def median(self, name: str, key: str) -> float:
+        """Return the median over all turns."""
+        return statistics.median(float(values[key]) for values in self.figures[name])
+
+    def report(self, prefix: str) -> None:
+        """Report the medians; of what is no number, that which came most often."""
+        for name, turns in self.figures.items():
+            medians: Figures = {}
+            for key, value in turns[0].items():
+                if isinstance(value, str):
+                    medians[key] = statistics.mode(str(values[key]) for values in turns)
+                else:
+                    medians[key] = self.median(name, key)
+            self.to.add(f"{prefix}: {name}" if prefix else name, medians)
+
+    def ratio(self, name: str, above: tuple[str, str], below: tuple[str, str]) -> None:
+        """Report the median of the ratios of all turns, and the least and the greatest of them."""
+        pairs = zip(self.figures[above[0]], self.figures[below[0]], strict=True)
+        ratios = sorted(float(one[above[1]]) / float(other[below[1]]) for one, other in pairs)
+        self.to.add(
+            f"ratio: {name}",
+            {"ratio": statistics.median(ratios), "least": ratios[0], "greatest": ratios[-1]},
+        )
+
+
 def _shown(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:,}"
 

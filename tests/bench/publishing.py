@@ -92,5 +92,5 @@ async def _timed(server: Server, work: Callable[[], Awaitable[None]], events: in
     used = server.cpu_seconds() - cpu
     return {
         "events_per_second": events / elapsed,
-        "server_cpu_us": used / events * 1e6,
+        "cpu_us": used / events * 1e6,
     } | loads(elapsed, server=used, publisher=publisher_used)
