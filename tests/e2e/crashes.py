@@ -24,12 +24,15 @@ async def outlive(service: Service, *, failpoint: str) -> int:
         try:
             await service.start(failpoint=failpoint)
         except AssertionError:
+            assert service.process is not None
+            # It may hold the database until it is gone.
+            assert await service.process.wait() == -signal.SIGKILL
             deaths += 1
             continue
         try:
             await service.drained()
         except grpc.aio.AioRpcError:
-            await service.ended()
+            assert await service.ended() == -signal.SIGKILL
             deaths += 1
         else:
             return deaths

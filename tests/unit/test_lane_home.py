@@ -29,7 +29,8 @@ async def test_a_lane_goes_up_to_its_cap() -> None:
     home.notice([lane(1, cap=3)], due=NOW)
     assert take(home) == [Pick(LaneId(1), 3)]
     assert take(home) == []
-    home.ended(LaneId(1), retry_at=None)
+    home.ended(LaneId(1))
+    home.recorded(LaneId(1), next_due=None)
     assert take(home) == [Pick(LaneId(1), 1)]
 
 
@@ -86,7 +87,8 @@ async def test_a_retry_does_not_hold_up_fresh_deliveries() -> None:
     home = LaneHome()
     home.notice([lane(1)], due=NOW)
     take(home, waiting=1)
-    home.ended(LaneId(1), retry_at=NOW + timedelta(hours=1))
+    home.ended(LaneId(1))
+    home.recorded(LaneId(1), next_due=NOW + timedelta(hours=1))
     assert take(home) == []
     home.notice([lane(1)], due=NOW)
     assert take(home, waiting=1) == [Pick(LaneId(1), 2)]
@@ -104,7 +106,8 @@ async def test_a_retry_of_a_forgotten_lane_is_not_heard_until_the_next_notice() 
     home.notice([lane(1)], due=NOW)
     take(home, waiting=1)
     home.forget(LaneId(1))
-    home.ended(LaneId(1), retry_at=NOW)
+    home.ended(LaneId(1))
+    home.recorded(LaneId(1), next_due=NOW)
     assert take(home) == []
     assert not home._lanes
     home.notice([lane(1)], due=NOW)
@@ -117,7 +120,8 @@ async def test_a_claim_during_which_its_lane_is_forgotten_is_the_last() -> None:
     picks = home.picks(limit=10, now=NOW)
     home.forget(LaneId(1))
     home.ran_dry(home.claimed(picks, {LaneId(1): 1}, now=NOW), {})
-    home.ended(LaneId(1), retry_at=NOW)
+    home.ended(LaneId(1))
+    home.recorded(LaneId(1), next_due=NOW)
     assert take(home) == []
     assert not home._lanes
 
@@ -127,7 +131,8 @@ async def test_a_lane_without_work_takes_no_memory() -> None:
     for number in range(1, 50):
         home.notice([lane(number)], due=NOW)
         take(home, waiting=1)
-        home.ended(LaneId(number), retry_at=None)
+        home.ended(LaneId(number))
+        home.recorded(LaneId(number), next_due=None)
     assert not home._lanes
     assert not home._ring
     assert not home._hosts
@@ -158,5 +163,6 @@ async def test_everything_that_waits_goes_in_the_end(
         home.ran_dry(home.claimed(picks, counts, now=NOW), {})
         for number in list(+in_flight)[:1]:
             in_flight[number] -= 1
-            home.ended(LaneId(number), retry_at=None)
+            home.ended(LaneId(number))
+            home.recorded(LaneId(number), next_due=None)
     assert not +waiting

@@ -55,6 +55,7 @@ class _LaneState(LaneFacts):
     ready: bool = False
     parked: bool = False
     forgotten: bool = False
+    unrecorded: int = 0
     turn: int = 0
 
     def hear(self, due: datetime) -> None:
@@ -65,7 +66,9 @@ class _LaneState(LaneFacts):
     @property
     def is_idle(self) -> bool:
         busy = self.due or self.in_flight or self.held or self.ready or self.parked
-        return not busy and (self.pace is HEALTHY or not self.pace.is_telling)
+        return (
+            not busy and not self.unrecorded and (self.pace is HEALTHY or not self.pace.is_telling)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ class Lesson:
 
     pace: Pace | None = None
     suspension: Suspension | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing follows."""
+        return self.pace is None and self.suspension is None
 
 
 _NO_LESSON: Final = Lesson()
@@ -229,12 +237,19 @@ class LaneHome:
             suspension=judge(before, after, result, now=now),
         )
 
-    def ended(self, lane_id: LaneId, *, retry_at: datetime | None) -> None:
-        """Free the slot of an attempt whose record is committed."""
+    def ended(self, lane_id: LaneId) -> None:
+        """Free the slot of an attempt. `recorded` must be told once its record is committed."""
         state = self._lanes[lane_id]
+        state.unrecorded += 1
         self._free(state, 1)
-        if retry_at is not None:
-            state.hear(retry_at)
+        self._reconsider(state)
+
+    def recorded(self, lane_id: LaneId, *, next_due: datetime | None) -> None:
+        """Take in that the record of an attempt is committed, and what is due after it."""
+        state = self._lanes[lane_id]
+        state.unrecorded -= 1
+        if next_due is not None:
+            state.hear(next_due)
         self._reconsider(state)
 
     def is_throttled(self, lane_id: LaneId, *, now: datetime) -> bool:
