@@ -1,5 +1,6 @@
 """A service that dies, again and again, and what it leaves in its file."""
 
+import signal
 import sqlite3
 from contextlib import closing
 
