@@ -2,8 +2,9 @@
 
 The real service, a thousand endpoints, a steady load: first to the healthy ones alone, then to
 all. A tenth of the endpoints does not accept connections or accepts them and says nothing; the
-names of another tenth belong to a server that never answers. At last, alone on a server, one
-dead endpoint for which a hundred thousand deliveries wait.
+names of another tenth belong to a server that never answers. Each part lasts until every
+connection to a healthy endpoint was made anew once. At last, alone on a server, one dead
+endpoint for which a hundred thousand deliveries wait.
 
 It runs in a namespace in which it is the server of all names; nothing leaves the machine.
 Nothing is asserted: what is wanted stands beside what was measured.
@@ -118,7 +119,7 @@ def parsed() -> tuple[str | None, argparse.Namespace]:
     parser.add_argument("folder", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("--endpoints", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=100, help="events a second, to all endpoints")
-    parser.add_argument("--seconds", type=float, default=60, help="length of each measurement")
+    parser.add_argument("--seconds", type=float, default=70, help="length of each measurement")
     parser.add_argument("--waiting", type=int, default=100_000, help="deliveries to one dead one")
     given = parser.parse_args()
     return given.folder, given

@@ -49,11 +49,14 @@ async def alive_and_dead(
     rate: float,
     seconds: float,
 ) -> None:
-    """Measure the healthy without the dead and with them, at the same rate for each endpoint."""
+    """Measure the healthy without the dead and with them, at the same rate for each endpoint.
+
+    First each of the healthy gets one event. From then on connections are made anew in turn,
+    all of them in the time that a connection lasts and the next event takes.
+    """
     each = rate / (len(places.alive) + len(places.dead))
     alive, dead = list(places.alive), list(places.dead)
-    await steadily(server, alive, per_second=len(alive) / 5, seconds=5)
-    await server.settled()
+    await steadily(server, alive, per_second=each * len(alive), seconds=1 / each)
     for name, others in ((WITHOUT, []), (WITH, dead)):
         receiver.ask("forget")
         cpu, began = server.cpu_seconds(), time.monotonic()
