@@ -9,7 +9,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,7 @@ TURNS = 5
 
 TEN = Case(10)
 TEN_UNSAMPLED = Case(10, unsampled=True)
+TEN_ON_ONE_CORE = Case(10, one_core=True)
 # There is an exporter, but nothing is sampled.
 UNSAMPLED = {
     "OTEL_TRACES_EXPORTER": "otlp",
@@ -64,6 +65,8 @@ class Bench:
         await server.start()
         for number in range(case.endpoints):
             await server.subscribe(f"{uri}{number}", tenant_id=f"t{number % case.tenants}")
+        if case.one_core:
+            server.stay_on_one_core()
         yield server
         await server.stop()
 
@@ -72,24 +75,33 @@ async def by_turns(bench: Bench, receiver: Receiver, scheme: str) -> None:
     """Measure what a delivery costs beside a request without all that is around it."""
     uri = f"{scheme}://localhost:{receiver.port}/"
     turns = Turns(bench.report)
-    async with bench.server(uri, TEN) as server, bench.server(uri, TEN_UNSAMPLED) as unsampled:
-        for case, of_case in ((TEN, server), (TEN_UNSAMPLED, unsampled)):
-            await delivering.flat_out(of_case, receiver, case, deliveries=WARM_UP)
+    async with AsyncExitStack() as stack:
+        servers = {
+            case: await stack.enter_async_context(bench.server(uri, case))
+            for case in (TEN, TEN_UNSAMPLED, TEN_ON_ONE_CORE)
+        }
+        for case, server in servers.items():
+            await delivering.flat_out(server, receiver, case, deliveries=WARM_UP)
         for _ in range(TURNS):
             turns.add("own transport", await loops.own_transport(uri, bench.ca, BARE_REQUESTS))
             turns.add("raw aiohttp", await loops.raw_aiohttp(uri, bench.ca, BARE_REQUESTS))
-            for case, of_case in ((TEN, server), (TEN_UNSAMPLED, unsampled)):
+            for case, server in servers.items():
                 figures = await delivering.flat_out(
-                    of_case, receiver, case, deliveries=DELIVERIES_A_TURN
+                    server, receiver, case, deliveries=DELIVERIES_A_TURN
                 )
                 turns.add(f"end to end, {case}", figures)
         half = turns.median(f"end to end, {TEN}", "deliveries_per_second") / 2
-        latency = await delivering.paced(server, receiver, TEN, per_second=half, seconds=3)
+        latency = await delivering.paced(servers[TEN], receiver, TEN, per_second=half, seconds=3)
     turns.report(scheme)
     bench.report.add(f"{scheme}: end to end, {TEN}, at half load", latency)
     for name, above, below in (
         ("CPU of a request, own transport / raw aiohttp", "own transport", "raw aiohttp"),
         ("server CPU of a delivery / of the bare loop", f"end to end, {TEN}", "own transport"),
+        (
+            "server CPU of a delivery, on one core / of the bare loop",
+            f"end to end, {TEN_ON_ONE_CORE}",
+            "own transport",
+        ),
         (
             "server CPU of a delivery, tracing with nothing sampled / without tracing",
             f"end to end, {TEN_UNSAMPLED}",

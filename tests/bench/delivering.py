@@ -20,6 +20,7 @@ class Case:
     endpoints: int
     tenants: int = 1
     unsampled: bool = False
+    one_core: bool = False
 
     @property
     def fan_out(self) -> int:
@@ -29,7 +30,8 @@ class Case:
         """Name it as the figures do."""
         who = "endpoint" if self.endpoints == 1 else "endpoints"
         turns = " by turns" if self.tenants > 1 else ""
-        return f"{self.endpoints} {who}{turns}{', unsampled' if self.unsampled else ''}"
+        how = ", unsampled" * self.unsampled + ", on one core" * self.one_core
+        return f"{self.endpoints} {who}{turns}{how}"
 
 
 async def flat_out(

@@ -4,6 +4,7 @@ No gRPC, no database: what a delivery costs at least.
 """
 
 import asyncio
+import itertools
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ from signalpost.sender.resolver import Resolver
 from signalpost.sender.sender import HttpSender
 
 IN_FLIGHT = 100
+LANES = 10
 BODY = (
     b'{"event_id":"01a20bc9-b091-7634-9dd4-f2f7dc4d922b","event_type":"account.connected",'
     b'"timestamp":"2026-05-06T12:00:00.000Z","resource":{"type":"account","id":"acc_42"},'
@@ -60,7 +62,8 @@ async def measure(post: Post, count: int) -> dict[str, float]:
 
 
 async def own_transport(uri: str, ca: Path, count: int) -> dict[str, float]:
-    """Our sender: transport and pool, one lane."""
+    """Our sender: transport and pool, with the lanes that deliveries have."""
+    lanes = itertools.cycle(LaneId(number) for number in range(1, LANES + 1))
     sender = HttpSender(
         policy=EgressPolicy(loopback=True),
         own_listeners=lambda: (),
@@ -71,7 +74,7 @@ async def own_transport(uri: str, ca: Path, count: int) -> dict[str, float]:
     async def post() -> None:
         result = await sender.send(
             WebhookRequest(
-                lane_id=LaneId(1),
+                lane_id=next(lanes),
                 endpoint_uri=uri,
                 headers=headers(),
                 body=BODY,
