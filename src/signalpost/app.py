@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import random
@@ -34,11 +33,12 @@ from signalpost.delivery.suspender import Suspender
 from signalpost.delivery.targets import Targets
 from signalpost.delivery.turns import Turns
 from signalpost.delivery.upkeep import hold_after
-from signalpost.delivery.worker import Worker
+from signalpost.delivery.worker import SLOTS, Worker
 from signalpost.domain.errors import SignalpostError
 from signalpost.domain.verdict import JITTER_MAX, JITTER_MIN
 from signalpost.egress import Egress, EgressRefused, Reload
 from signalpost.health import HealthServer, Page
+from signalpost.process import Share, raise_limit, spare_the_collector
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
@@ -46,6 +46,7 @@ from signalpost.publishing.repair import Repairer
 from signalpost.publishing.replay import Replayer
 from signalpost.publishing.schemas import SchemaInvalid
 from signalpost.sender.guard import Listener
+from signalpost.sender.pool import MAX_IDLE
 from signalpost.sender.sender import HttpSender
 from signalpost.settings import Address, Settings
 from signalpost.store import DatabaseRefused, Store
@@ -64,8 +65,6 @@ USER_AGENT: Final = f"Signalpost/{__version__}"
 
 _CALL_GRACE: Final = timedelta(seconds=5)
 _RECORD_GRACE: Final = timedelta(seconds=5)
-
-_NEW_OBJECTS_A_COLLECTION: Final = 20_000
 
 _logger = logging.getLogger(__name__)
 
@@ -104,20 +103,10 @@ async def serve(
     if stop.is_set():
         return
     async with running(settings, reload=Reload(asked, read_anew)) as service:
-        _spare_the_collector()
+        spare_the_collector()
         if ready is not None:
             ready(service)
         await stop.wait()
-
-
-def _spare_the_collector() -> None:
-    """Let the collector of garbage pass over what is there now, for most of that stays.
-
-    Nearly all of what comes and goes later is freed without it, so it need not look often.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS_A_COLLECTION)
 
 
 @asynccontextmanager
@@ -171,13 +160,12 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     store = await _open_store(settings)
     stack.push_async_callback(store.aclose)
     own: set[Listener] = set()
-    egress = _build_egress(settings, own)
+    share = Share.of(raise_limit(), attempts=SLOTS, kept=MAX_IDLE)
+    egress = _build_egress(settings, own, max_idle=share.kept)
     sender = egress.sender
     stack.push_async_callback(sender.aclose)
     lanes = LaneHome(host_limit=settings.host_concurrency)
-    attempter = _attempter(store, sender, clock=clock, tracing=tracing)
-    suspender = Suspender(store.suspensions, lanes=lanes, clock=clock, new_id=_new_id)
-    worker = Worker(queue=store, lanes=lanes, attempter=attempter, suspender=suspender, clock=clock)
+    worker = _worker(store, sender, lanes=lanes, clock=clock, tracing=tracing, slots=share.attempts)
     rescuer = Rescuer(queue=store, subscriptions=store, lanes=lanes, clock=clock)
     await rescuer.start()
     services = _services(
@@ -260,23 +248,37 @@ async def _load_catalogue(store: Store) -> Catalogue:
     return catalogue
 
 
-def _build_egress(settings: Settings, own: set[Listener]) -> Egress:
+def _build_egress(settings: Settings, own: set[Listener], *, max_idle: int) -> Egress:
     try:
-        return Egress(settings, own_listeners=lambda: own)
+        return Egress(settings, own_listeners=lambda: own, max_idle=max_idle)
     except EgressRefused as refused:
         raise StartFailed(str(refused)) from None
 
 
-def _attempter(
-    store: Store, sender: HttpSender, *, clock: SteadyClock, tracing: Tracing
-) -> Attempter:
-    return Attempter(
+def _worker(
+    store: Store,
+    sender: HttpSender,
+    *,
+    lanes: LaneHome,
+    clock: SteadyClock,
+    tracing: Tracing,
+    slots: int,
+) -> Worker:
+    attempter = Attempter(
         targets=Targets(store),
         sender=sender,
         clock=clock,
         jitter=lambda: random.uniform(JITTER_MIN, JITTER_MAX),  # noqa: S311 - it spreads load
         user_agent=USER_AGENT,
         tracing=tracing,
+    )
+    return Worker(
+        queue=store,
+        lanes=lanes,
+        attempter=attempter,
+        suspender=Suspender(store.suspensions, lanes=lanes, clock=clock, new_id=_new_id),
+        clock=clock,
+        slots=slots,
     )
 
 

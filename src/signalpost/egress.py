@@ -11,6 +11,7 @@ from typing import Final
 from signalpost.domain.address import EgressPolicy
 from signalpost.domain.egress_ports import write_ports
 from signalpost.sender.guard import Listener
+from signalpost.sender.pool import MAX_IDLE
 from signalpost.sender.resolver import Resolver
 from signalpost.sender.sender import HttpSender
 from signalpost.settings import Settings, SettingsInvalid
@@ -42,9 +43,13 @@ class Egress:
     """
 
     def __init__(
-        self, settings: Settings, *, own_listeners: Callable[[], Collection[Listener]]
+        self,
+        settings: Settings,
+        *,
+        own_listeners: Callable[[], Collection[Listener]],
+        max_idle: int = MAX_IDLE,
     ) -> None:
-        """Build both. Raises EgressRefused."""
+        """Build both; at most `max_idle` connections are kept. Raises EgressRefused."""
         policy = _policy(settings)
         self.endpoints = EndpointRules(policy=policy, dev=settings.dev)
         try:
@@ -53,6 +58,7 @@ class Egress:
                 own_listeners=own_listeners,
                 resolver=Resolver(),
                 ca_file=settings.egress_ca,
+                max_idle=max_idle,
             )
         except OSError as error:
             raise EgressRefused(settings, error) from None

@@ -28,13 +28,17 @@ START_SECONDS = 30
 
 @dataclass
 class Service:
-    """Starts, kills and stops one server; its database stays in `folder` from run to run."""
+    """Starts, kills and stops one server; its database stays in `folder` from run to run.
+
+    It may have as many `open_files` as there are, or those.
+    """
 
     folder: Path
     ca: Path
     options: tuple[str, ...] = ("--dev",)
     listen: str = "127.0.0.1:0"
     environment: dict[str, str] = field(default_factory=dict)
+    open_files: int | None = None
     process: asyncio.subprocess.Process | None = None
     log: list[str] = field(default_factory=list)
     _logged: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -60,7 +64,9 @@ class Service:
         return await self.process.wait()
 
     async def _spawn(self, failpoint: str) -> None:
+        limits = ("prlimit", f"--nofile={self.open_files}:{self.open_files}")
         self.process = await asyncio.create_subprocess_exec(
+            *(() if self.open_files is None else limits),
             *(sys.executable, "-m", "signalpost", "serve", *self.options),
             *("--database", f"sqlite:///{self.folder / 'signalpost.db'}"),
             *("--listen", self.listen, "--http", "127.0.0.1:0", "--egress-ca", str(self.ca)),

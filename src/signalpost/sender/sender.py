@@ -23,6 +23,7 @@ from signalpost.ports.consent import OptionsAnswer
 from signalpost.sender.dialer import Dialer
 from signalpost.sender.failure import SendFailed, internal
 from signalpost.sender.guard import Guard, Listener
+from signalpost.sender.pool import MAX_IDLE
 from signalpost.sender.resolver import Resolver
 from signalpost.sender.tls import ClientContext, client_context
 from signalpost.sender.trail import Trail
@@ -40,8 +41,8 @@ class HttpSender:
     """Sends webhooks over HTTP/1.1: implements `ports.Sender` and `ports.consent.OptionsSender`.
 
     `own_listeners` returns the addresses and ports this service listens on at the moment;
-    they are never connected to. `ca_file` holds roots to trust besides the system's. The
-    resolver is closed along with the sender.
+    they are never connected to. `ca_file` holds roots to trust besides the system's. At most
+    `max_idle` connections are kept. The resolver is closed along with the sender.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class HttpSender:
         own_listeners: Callable[[], Collection[Listener]],
         resolver: Resolver,
         ca_file: Path | None = None,
+        max_idle: int = MAX_IDLE,
     ) -> None:
         self._resolver = resolver
+        self._max_idle = max_idle
         self._own_listeners = own_listeners
         self._transport = self._new_transport(policy, client_context(ca_file))
 
@@ -94,7 +97,8 @@ class HttpSender:
 
     def _new_transport(self, policy: EgressPolicy, context: ClientContext) -> Transport:
         guard = Guard(policy, self._own_listeners)
-        return Transport(Dialer(resolver=self._resolver, guard=guard, context=context))
+        dialer = Dialer(resolver=self._resolver, guard=guard, context=context)
+        return Transport(dialer, max_idle=self._max_idle)
 
     async def _exchange(
         self, request: WebhookRequest, method: str, *, owner: Hashable

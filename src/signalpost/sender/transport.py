@@ -18,7 +18,7 @@ from signalpost.sender.answer import Answer
 from signalpost.sender.connection import Connection
 from signalpost.sender.dialer import Dialer
 from signalpost.sender.failure import internal, timed_out
-from signalpost.sender.pool import Pool
+from signalpost.sender.pool import MAX_IDLE, Pool
 from signalpost.sender.trail import Trail
 
 TRAIL: Final = "signalpost.trail"
@@ -42,11 +42,11 @@ class _Key(NamedTuple):
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends requests over connections that `dialer` makes."""
+    """Sends requests over connections that `dialer` makes, and keeps `max_idle` at most."""
 
-    def __init__(self, dialer: Dialer) -> None:
+    def __init__(self, dialer: Dialer, *, max_idle: int = MAX_IDLE) -> None:
         self._dialer = dialer
-        self._pool = Pool()
+        self._pool = Pool(max_idle=max_idle)
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
