@@ -88,7 +88,20 @@ async def test_one_crash_ends_one_delivery_at_most(store: Store) -> None:
     await store.accept([event(f"e{number}") for number in range(9)], now=NOW)
     now = NOW
     for crashes in range(1, 7):
-        left = await claim(store, lane_id, now=now)
-        assert len(left) == min(9, 9 - (crashes - 3))
-        assert await store.recover(now=now) == len(left)
-        now += timedelta(minutes=1)
+        expected = min(9, 9 - (crashes - 3))
+        assert len(await claim(store, lane_id, count=expected - 1, now=now)) == expected - 1
+        assert len(await claim(store, lane_id, now=now + SECOND)) == 1
+        assert await store.recover(now=now + SECOND) == expected
+        now += timedelta(hours=1)
+
+
+async def test_of_those_that_go_together_a_crash_ends_none(store: Store) -> None:
+    lane_id = (await store.create(subscription())).lane_id
+    await store.accept([event(f"e{number}") for number in range(2)], now=NOW)
+    now = NOW
+    for hour in range(9):
+        now = NOW + timedelta(hours=hour)
+        assert len(await claim(store, lane_id, now=now)) == 2
+        assert await store.recover(now=now) == 2
+    assert len(await claim(store, lane_id, now=now + 31 * SECOND)) == 1
+    assert len(await claim(store, lane_id, now=now + 32 * SECOND)) == 1

@@ -154,8 +154,8 @@ async def test_an_event_that_kills_the_process_is_quarantined_and_the_rest_flows
         await service.publish(*map(connected, (*before, "deadly", *after)))
     assert await service.ended() == -signal.SIGKILL
     deaths = 1 + await outlive(service, failpoint=failpoint)
-    # Each of its three deliveries may die three times; nothing else brings the service down.
-    assert 3 <= deaths <= 3 * len(paths)
+    # More than three for each of its deliveries only if they go again together by chance.
+    assert 3 <= deaths <= 7 * len(paths)
     deliveries = await service.drained()
     assert len(deliveries) == 31 * len(paths)
     failed = [found for found in deliveries if found.state != Delivery.SUCCEEDED]

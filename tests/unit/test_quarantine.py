@@ -38,9 +38,18 @@ def test_of_what_three_interrupted_only_what_was_claimed_last_is_given_up() -> N
         interrupted(2, crashes=3, claimed=2),
         interrupted(3, crashes=2, claimed=3),
         interrupted(4, crashes=1, claimed=4),
-    ) == [again(), given_up, again(SPACING), again()]
+    ) == [again(), given_up, again(2 * SPACING), again()]
 
 
-def test_of_two_claimed_together_one_is_given_up() -> None:
-    kinds = [type(verdict) for verdict in verdicts(*(interrupted(n, crashes=3) for n in (1, 2)))]
-    assert kinds == [RetryAt, GiveUp]
+def test_of_two_claimed_together_none_is_given_up_and_they_go_again_farther_apart() -> None:
+    assert verdicts(*(interrupted(n, crashes=3) for n in (1, 2))) == [again(), again(2 * SPACING)]
+    assert verdicts(
+        interrupted(1, crashes=5),
+        interrupted(2, crashes=5, claimed=0.4),
+        interrupted(3, crashes=2),
+        interrupted(4, crashes=2),
+    ) == [again(), again(8 * SPACING), again(16 * SPACING), again(17 * SPACING)]
+
+
+def test_one_that_is_under_way_alone_is_given_up() -> None:
+    assert verdicts(interrupted(1, crashes=3)) == [GiveUp(FailureReason.INTERNAL)]

@@ -2,8 +2,9 @@
 
 A crash interrupts many, one of which may have caused it. Whatever was under way in one crash
 only goes again at once. What was under way in two in a row goes again one after the other,
-so that the next crash finds few of them under way. What was in three may be given up, but of
-those only the one that was claimed last: a crash costs one delivery at most, and one that
+so that the next crash finds few of them under way, and the more crashes there were, the farther
+apart. What was in three may be given up, but of those only the one that was claimed last, and
+only if that was clearly after the others: a crash costs one delivery at most, and one that
 kills the process soon after it was claimed is the one that goes.
 """
 
@@ -22,7 +23,13 @@ MOST_CRASHES: Final = 3
 """How many crashes in a row a delivery is under way in before it may be given up."""
 
 SPACING: Final = timedelta(seconds=1)
-"""How far apart those go again that were under way in two crashes in a row."""
+"""How far apart those go again that were under way in two crashes in a row; twice as far after
+each further one, for a slow start lets those go together whose time passed meanwhile."""
+
+LONGEST_ROW: Final = 7
+"""So many crashes in a row are told apart."""
+
+_CLEARLY: Final = SPACING / 2
 
 UNKNOWN: Final = AttemptResult(
     outcome=Outcome.INTERRUPTED,
@@ -56,7 +63,7 @@ Consequence = tuple[AttemptResult, RetryAt | GiveUp]
 def take_up(interrupted: Sequence[Interrupted], *, now: datetime) -> list[Consequence]:
     """Decide for all that one crash interrupted, in their order."""
     suspects = [one for one in interrupted if one.crashes >= MOST_CRASHES]
-    last = max(suspects, default=None)
+    last = _last_by_far(suspects)
     due, decided = now, list[Consequence]()
     for one in interrupted:
         if one is last:
@@ -65,5 +72,13 @@ def take_up(interrupted: Sequence[Interrupted], *, now: datetime) -> list[Conseq
             decided.append((UNKNOWN, RetryAt(now, charged=False)))
         else:
             decided.append((UNKNOWN, RetryAt(due, charged=False)))
-            due += SPACING
+            due += SPACING * 2 ** (one.crashes - 2)
     return decided
+
+
+def _last_by_far(suspects: Sequence[Interrupted]) -> Interrupted | None:
+    """Return the one that was claimed clearly after the others; None if none was."""
+    in_order = sorted(suspects)
+    if len(in_order) > 1 and in_order[-1].claim_time - in_order[-2].claim_time < _CLEARLY:
+        return None
+    return in_order[-1] if in_order else None

@@ -20,7 +20,7 @@ from signalpost.domain.ids import LaneId, delivery_id
 from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.pace import Pace
-from signalpost.domain.quarantine import MOST_CRASHES, UNKNOWN, Interrupted, take_up
+from signalpost.domain.quarantine import LONGEST_ROW, UNKNOWN, Interrupted, take_up
 from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.ports import AttemptRecord, Recorded
@@ -111,14 +111,14 @@ _END = Changing(
     "now",
 )
 
-# The crash itself is not on record yet, so one that is in its third has two behind it.
+# The crash itself is not on record yet, so one that is in its seventh has six behind it.
 _CRASHES_BEFORE = Keyed(
     lambda keys: (
         select(recorded.c.delivery_id, (queue.c.attempts - recorded.c.number).label("age"))
         .join(queue, queue.c.id == recorded.c.delivery_id)
         .where(
             recorded.c.delivery_id.in_(keys),
-            recorded.c.number > queue.c.attempts - (MOST_CRASHES - 1),
+            recorded.c.number > queue.c.attempts - (LONGEST_ROW - 1),
             recorded.c.error_code == bindparam("error_code"),
         )
     ),
