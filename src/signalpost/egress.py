@@ -75,14 +75,10 @@ class Egress:
             await self._adopt(settings)
         except (SettingsInvalid, EgressRefused) as refused:
             problems = "; ".join(str(refused).splitlines())
-            _logger.error("the egress settings stay as they were: %s", problems)  # noqa: TRY400
+        else:
+            _tell(settings)
             return
-        fields = {
-            "allowed": [str(network) for network in settings.egress_allow],
-            "ports": write_ports(settings.egress_ports),
-            "ca_file": str(settings.egress_ca or ""),
-        }
-        _logger.info("read the egress settings anew", extra=fields)
+        _logger.error("the egress settings stay as they were: %s", problems)
 
     async def _adopt(self, settings: Settings) -> None:
         policy = _policy(settings)
@@ -97,3 +93,12 @@ def _policy(settings: Settings) -> EgressPolicy:
     return EgressPolicy(
         allowed=settings.egress_allow, loopback=settings.dev, ports=settings.egress_ports
     )
+
+
+def _tell(settings: Settings) -> None:
+    fields = {
+        "allowed": [str(network) for network in settings.egress_allow],
+        "ports": write_ports(settings.egress_ports),
+        "ca_file": str(settings.egress_ca or ""),
+    }
+    _logger.info("read the egress settings anew", extra=fields)

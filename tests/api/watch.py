@@ -43,7 +43,7 @@ async def first(service: Service, request: WatchEventsRequest) -> WatchEventsRes
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Return once something holds that nobody tells of."""
-    while not condition():  # noqa: ASYNC110
+    while not condition():  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.001)
 
 
