@@ -5,8 +5,8 @@ import pytest
 
 from signalpost.delivery.worker import LEASE
 from signalpost.domain.delivery import DeliveryState, FailureReason
-from signalpost.domain.outcome import Outcome
-from signalpost.domain.subscription import RetryPolicy
+from signalpost.domain.outcome import RESPONSE_READ_LIMIT, Outcome
+from signalpost.domain.subscription import MAX_TIMEOUT, RetryPolicy
 from signalpost.ports import WebhookRequest
 from signalpost.store import Store
 from tests.contract.material import NOW, subscription
@@ -80,6 +80,11 @@ async def test_a_result_that_comes_after_its_lease_was_lost_changes_nothing(
     assert await engine.outcomes() == ["INTERRUPTED"]
     assert await engine.work() == 1
     assert await engine.outcomes() == ["INTERRUPTED", "SUCCEEDED"]
+    assert engine.store.counts.totals.leases_lost == 1
+
+
+def test_a_lease_is_longer_than_any_attempt_by_ten_seconds_at_least() -> None:
+    assert MAX_TIMEOUT + RESPONSE_READ_LIMIT + timedelta(seconds=10) <= LEASE
 
 
 async def test_draining_hands_back_what_takes_too_long(engine: Engine) -> None:

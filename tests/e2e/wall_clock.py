@@ -1,4 +1,4 @@
-"""The wall clock of one process, set by tests; its monotonic clock stays as it is."""
+"""The clocks of one process, set by tests while it runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Self
 
 _SOURCE = Path(__file__).with_name("wall_clock.c")
 _LIBRARY = "wall_clock.so"
-_OFFSET = "wall_clock.offset"
+_OFFSETS = "wall_clock.offsets"
 
 
 def has_compiler() -> bool:
@@ -21,7 +21,10 @@ def has_compiler() -> bool:
 
 @dataclass(frozen=True)
 class WallClock:
-    """What the process with this `environment` takes for the time is off by what was set."""
+    """What the process with this `environment` takes for the time is off by what was set.
+
+    Its monotonic clock is so only by what was skipped.
+    """
 
     folder: Path
 
@@ -38,12 +41,20 @@ class WallClock:
     def environment(self) -> dict[str, str]:
         return {
             "LD_PRELOAD": str(self.folder / _LIBRARY),
-            "SIGNALPOST_TEST_WALL_CLOCK": str(self.folder / _OFFSET),
+            "SIGNALPOST_TEST_WALL_CLOCK": str(self.folder / _OFFSETS),
         }
 
     def set_off(self, seconds: int) -> None:
-        """Set it, while the process runs, too."""
-        file = self.folder / _OFFSET
+        """Set the wall clock, and the other one as it was, while the process runs, too."""
+        self._write(seconds, 0)
+
+    def skip(self, seconds: int) -> None:
+        """Let so much time go by at once, as it does for a process that is stopped for so long."""
+        self._write(0, seconds)
+
+    def _write(self, *seconds: int) -> None:
+        file = self.folder / _OFFSETS
+        # In place, for the process has it mapped.
         mode = "r+b" if file.exists() else "wb"
-        with file.open(mode) as offset:
-            offset.write(struct.pack("q", seconds))
+        with file.open(mode) as offsets:
+            offsets.write(struct.pack("qq", *seconds))

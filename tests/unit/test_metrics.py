@@ -85,12 +85,13 @@ async def test_all_is_shown_under_its_name() -> None:
     async def take() -> Overview:
         return OVERVIEW
 
-    totals = Totals(accepted=7)
+    totals = Totals(accepted=7, leases_lost=3)
     totals.attempts[Outcome.TIMED_OUT, Connected.KEPT] = 5
     totals.durations.add(0.07)
     found = await collected(totals, take)
     assert found["events_accepted_total"] == 7
     assert found["attempts_total TIMED_OUT kept"] == 5
+    assert found["leases_lost_total"] == 3
     assert found["deliveries_ended_total FAILED"] == 0
     assert found["deliveries_pending paused"] == 3
     assert found["deliveries_oldest_due_age_seconds paused"] == 90

@@ -172,6 +172,8 @@ def record(conn: Connection, calls: Sequence[RecordCall]) -> list[Recorded | Non
             changes.add(row, call.record.attempt, verdict=call.record.verdict, now=now)
             if isinstance(call.record.verdict, Succeed) and lease.trigger is Trigger.SCHEDULED:
                 changes.tally.delivered(call.now - lease.accept_time)
+        else:
+            changes.tally.lost()
         stored.append(row if held else None)
     next_due = changes.apply(conn, now=now)
     learn(conn, _learned(calls))

@@ -74,6 +74,7 @@ class Tally:
         self.pending = dict(pending)
         self.totals = Totals()
         self._accepted = 0
+        self._lost = 0
         self._attempts: defaultdict[int, int] = defaultdict(int)
         self._seconds: list[float] = []
         self._queued: defaultdict[int, int] = defaultdict(int)
@@ -107,6 +108,10 @@ class Tally:
             row[_LATENCIES + latency_bucket(result.latency)] += 1
         self._attempts[outcome * _CONNECTIONS + connected(result)] += 1
 
+    def lost(self) -> None:
+        """Count an attempt whose lease was lost before its outcome came."""
+        self._lost += 1
+
     def delivered(self, duration: timedelta) -> None:
         """Count how long after its acceptance an event was delivered."""
         self._seconds.append(duration.total_seconds())
@@ -135,6 +140,7 @@ class Tally:
     def _add_to_totals(self) -> None:
         totals = self.totals
         totals.accepted += self._accepted
+        totals.leases_lost += self._lost
         for kind, count in self._attempts.items():
             totals.attempts[_ATTEMPT_KINDS[kind]] += count
         for row in self._rows.values():
@@ -146,6 +152,7 @@ class Tally:
     def discard(self) -> None:
         """Forget the transaction."""
         self._accepted = 0
+        self._lost = 0
         self._queued.clear()
         self._attempts.clear()
         self._seconds.clear()

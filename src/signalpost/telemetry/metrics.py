@@ -83,6 +83,7 @@ class Totals:
     """What was committed since the process began. Written by one thread, read by others."""
 
     accepted: int = 0
+    leases_lost: int = 0
     attempts: Counter[tuple[Outcome, Connected]] = field(default_factory=Counter)
     ended: Counter[DeliveryState] = field(default_factory=Counter)
     durations: Durations = field(default_factory=Durations)
@@ -136,6 +137,12 @@ def _observe_totals(meter: Meter, totals: Totals) -> None:
         [lambda _: [_attempts(*one) for one in dict(totals.attempts).items()]],
         unit="{attempt}",
         description="Attempts that ended, by their outcome and the connection they used",
+    )
+    meter.create_observable_counter(
+        "signalpost.leases.lost",
+        [lambda _: [Observation(totals.leases_lost)]],
+        unit="{attempt}",
+        description="Attempts whose outcome came too late to count: they had been taken back",
     )
     meter.create_observable_counter(
         "signalpost.deliveries.ended",
