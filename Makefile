@@ -63,7 +63,7 @@ bench-compare: setup ## Measure this tree and another revision by turns (BASE=re
 bench-backlog: setup ## Measure with a million deliveries waiting, against few (about 4 minutes)
 	@$(BIN)/python -m tests.bench.backlog $(ARGS)
 
-bench-isolation: setup ## Measure healthy endpoints beside two hundred dead ones (about 5 minutes)
+bench-isolation: setup ## Measure healthy endpoints beside dead ones, and beside a loud tenant (about 8 minutes)
 	@$(BIN)/python -m tests.bench.isolation $(ARGS)
 
 clean: ## Remove caches and build results; data, keys and .venv stay

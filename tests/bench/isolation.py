@@ -3,8 +3,9 @@
 The real service, a thousand endpoints, a steady load: first to the healthy ones alone, then to
 all. A tenth of the endpoints does not accept connections or accepts them and says nothing; the
 names of another tenth belong to a server that never answers. Each part lasts until every
-connection to a healthy endpoint was made anew once. At last, alone on a server, one dead
-endpoint for which a hundred thousand deliveries wait.
+connection to a healthy endpoint was made anew once. Then some of the healthy alone, and beside
+a tenant that publishes a hundred times as much as all of them. At last, alone on a server, one
+dead endpoint for which a hundred thousand deliveries wait.
 
 It runs in a namespace in which it is the server of all names; nothing leaves the machine.
 Nothing is asserted: what is wanted stands beside what was measured.
@@ -24,12 +25,23 @@ import trustme
 import uvloop
 
 from tests.bench.figures import Report
-from tests.bench.neighbours import Endpoints, alive_and_dead, subscribe, waiting
+from tests.bench.neighbours import (
+    Endpoints,
+    Load,
+    alive_and_dead,
+    quiet_and_loud,
+    subscribe,
+    waiting,
+)
 from tests.bench.receiver import Receiver
 from tests.bench.server import Server
 from tests.sender.names import NameServer
 
 DOMAIN = "bench.test"
+QUIET = 50
+LOUD_ENDPOINTS = 2
+"""Each event of the loud one goes to so many."""
+
 ROOT = Path(__file__).parents[2]
 SETUP = (
     'ip link set lo up && echo nameserver 127.0.0.1 >"$1/names"'
@@ -90,6 +102,8 @@ async def main(folder: Path, given: argparse.Namespace) -> None:
         await alive_and_dead(
             report, server, receiver, places, rate=given.rate, seconds=given.seconds
         )
+        if given.times:
+            await loudly(report, server, receiver, places, given)
         await server.stop()
         alone = folder / "alone"
         alone.mkdir()
@@ -99,6 +113,19 @@ async def main(folder: Path, given: argparse.Namespace) -> None:
         await server.stop()
         names.stop()
     report.show()
+
+
+async def loudly(
+    report: Report, server: Server, receiver: Receiver, places: Endpoints, given: argparse.Namespace
+) -> None:
+    quiet = list(places.alive)[:QUIET]
+    for number in range(LOUD_ENDPOINTS):
+        uri = f"https://alive{number}.{DOMAIN}:{receiver.port}/loud"
+        await server.subscribe(uri, tenant_id="loud")
+    each = given.rate / given.endpoints
+    watched = Load(quiet, each * len(quiet))
+    loud = Load(["loud"], given.times * watched.per_second)
+    await quiet_and_loud(report, server, receiver, (watched, loud), seconds=given.seconds)
 
 
 def enter(folder: str, arguments: list[str]) -> int:
@@ -120,6 +147,9 @@ def parsed() -> tuple[str | None, argparse.Namespace]:
     parser.add_argument("--endpoints", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=100, help="events a second, to all endpoints")
     parser.add_argument("--seconds", type=float, default=70, help="length of each measurement")
+    parser.add_argument(
+        "--times", type=float, default=100, help="as loud as all of the quiet; 0: leave it out"
+    )
     parser.add_argument("--waiting", type=int, default=100_000, help="deliveries to one dead one")
     given = parser.parse_args()
     return given.folder, given

@@ -20,8 +20,6 @@ CALL = 5
 LATECOMERS_SECONDS = 30.0
 """How long what did not arrive in time is waited for; its latency is at least as long."""
 
-WITHOUT, WITH = "healthy, alone", "healthy, beside the dead"
-
 
 @dataclass(frozen=True)
 class Endpoints:
@@ -40,6 +38,17 @@ async def subscribe(server: Server, uris: Mapping[str, str]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Load:
+    """Tenants that are published to in turn, and how many events a second in all."""
+
+    tenants: Sequence[str]
+    per_second: float
+
+
+NOBODY = Load([], 0)
+
+
 async def alive_and_dead(
     report: Report,
     server: Server,
@@ -49,42 +58,66 @@ async def alive_and_dead(
     rate: float,
     seconds: float,
 ) -> None:
-    """Measure the healthy without the dead and with them, at the same rate for each endpoint.
+    """Measure the healthy without the dead and with them, at the same rate for each endpoint."""
+    each = rate / (len(places.alive) + len(places.dead))
+    alive = Load(list(places.alive), each * len(places.alive))
+    dead = Load(list(places.dead), each * len(places.dead))
+    loads = {"healthy, alone": NOBODY, "healthy, beside the dead": dead}
+    await beside(report, server, receiver, alive, loads, seconds=seconds)
 
-    First each of the healthy gets one event. From then on connections are made anew in turn,
+
+async def quiet_and_loud(
+    report: Report, server: Server, receiver: Receiver, loads: tuple[Load, Load], *, seconds: float
+) -> None:
+    """Measure the quiet without the loud one and with it."""
+    quiet, loud = loads
+    times = f"one that publishes {loud.per_second / quiet.per_second:.0f} times as much as all"
+    others = {"quiet, alone": NOBODY, f"quiet, beside {times}": loud}
+    await beside(report, server, receiver, quiet, others, seconds=seconds)
+
+
+async def beside(
+    report: Report,
+    server: Server,
+    receiver: Receiver,
+    watched: Load,
+    loads: Mapping[str, Load],
+    *,
+    seconds: float,
+) -> None:
+    """Measure how long what is watched takes beside each load, and compare the last with the first.
+
+    First each of its tenants gets one event. From then on connections are made anew in turn,
     all of them in the time that a connection lasts and the next event takes.
     """
-    each = rate / (len(places.alive) + len(places.dead))
-    alive, dead = list(places.alive), list(places.dead)
-    await steadily(server, alive, per_second=each * len(alive), seconds=1 / each)
-    for name, others in ((WITHOUT, []), (WITH, dead)):
+    once = len(watched.tenants) / watched.per_second
+    await steadily(server, watched, seconds=once)
+    for name, other in loads.items():
         receiver.ask("forget")
         cpu, began = server.cpu_seconds(), time.monotonic()
         sent, _ = await asyncio.gather(
-            steadily(server, alive, per_second=each * len(alive), seconds=seconds),
-            steadily(server, others, per_second=each * len(others), seconds=seconds),
+            steadily(server, watched, seconds=seconds), steadily(server, other, seconds=seconds)
         )
         over = time.monotonic()
         used = (server.cpu_seconds() - cpu) / (over - began)
         figures = judged(sent, await arrivals(receiver, sent), began=began, over=over)
         figures |= {"server_load": used, "rss_mib": server.resident_mib()}
         report.add(name, figures)
-    for name, key in (
-        ("p99, beside the dead / alone (wanted: 2 or less)", "p99_ms"),
-        ("throughput, beside the dead / alone (wanted: 0.95 or more)", "per_second"),
+    first, *_, last = loads
+    for name, key, wanted in (
+        ("p99", "p99_ms", "2 or less"),
+        ("throughput", "per_second", "0.95 or more"),
     ):
-        report.ratio(name, (WITH, key), (WITHOUT, key))
+        report.ratio(f"{name}, {last} / {first} (wanted: {wanted})", (last, key), (first, key))
 
 
-async def steadily(
-    server: Server, tenants: Sequence[str], *, per_second: float, seconds: float
-) -> dict[str, float]:
-    """Publish to the tenants in turn at this rate; return when each event was published."""
+async def steadily(server: Server, load: Load, *, seconds: float) -> dict[str, float]:
+    """Publish at this rate; return when each event was published."""
     sent: dict[str, float] = {}
     calls: list[asyncio.Task[None]] = []
-    turn, began = itertools.cycle(tenants), time.monotonic()
-    for number in range(int(per_second * seconds / CALL)):
-        due = began + number * CALL / per_second
+    turn, began = itertools.cycle(load.tenants), time.monotonic()
+    for number in range(int(load.per_second * seconds / CALL)):
+        due = began + number * CALL / load.per_second
         await asyncio.sleep(max(0.0, due - time.monotonic()))
         batch = PublishRequest(events=[event(next(turn)) for _ in range(CALL)])
         sent |= dict.fromkeys((one.event_id for one in batch.events), time.monotonic())

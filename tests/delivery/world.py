@@ -100,6 +100,7 @@ async def live(engine: Engine, world: Endpoints, *, until: datetime) -> None:
             return
         engine.clock.time = max(engine.clock.time, moment)
         world.answer()
+        await _settled(engine, world)
 
 
 async def _settled(engine: Engine, world: Endpoints) -> None:
