@@ -164,7 +164,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     egress = _build_egress(settings, own, max_idle=share.kept)
     sender = egress.sender
     stack.push_async_callback(sender.aclose)
-    lanes = LaneHome(host_limit=settings.host_concurrency)
+    lanes = LaneHome(host_limit=settings.host_concurrency, host_failures=settings.host_failure_rate)
     worker = _worker(store, sender, lanes=lanes, clock=clock, tracing=tracing, slots=share.attempts)
     rescuer = Rescuer(queue=store, subscriptions=store, lanes=lanes, clock=clock)
     await rescuer.start()

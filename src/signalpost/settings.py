@@ -29,6 +29,7 @@ DEFAULT_DATABASE = "sqlite:///signalpost.db"
 DEFAULT_HTTP = "127.0.0.1:9464"
 DEFAULT_WATCH_LIMIT = 200
 DEFAULT_HOST_CONCURRENCY = 256
+DEFAULT_HOST_FAILURE_RATE = 10
 DEFAULT_LOG_LEVEL = "info"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 MASTER_KEY_BYTES = 32
@@ -69,6 +70,7 @@ class Settings:
     egress_ca: Path | None
     handshake_origin: str
     host_concurrency: int
+    host_failure_rate: int
     watch_limit: int
     reflection: bool
     log_level: str
@@ -99,22 +101,13 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
             "handshake-origin", "HANDSHAKE_ORIGIN", default=DEFAULT_ORIGIN, parse=parse_origin
         ),
         host_concurrency=source.count("host-concurrency", default=DEFAULT_HOST_CONCURRENCY),
+        host_failure_rate=source.count("host-failure-rate", default=DEFAULT_HOST_FAILURE_RATE),
         watch_limit=source.count("watch-limit", default=DEFAULT_WATCH_LIMIT),
         reflection=source.read("reflection", "REFLECTION", default=dev, parse=_boolean),
         log_level=source.read(
             "log-level", "LOG_LEVEL", default=DEFAULT_LOG_LEVEL, parse=_log_level
         ),
-        retention=Retention(
-            delivered=source.read(
-                "retention", "RETENTION", default=DEFAULT_RETENTION, parse=_duration
-            ),
-            failed=source.read(
-                "failed-retention",
-                "FAILED_RETENTION",
-                default=DEFAULT_FAILED_RETENTION,
-                parse=_duration,
-            ),
-        ),
+        retention=_retention(source),
         lane_limit=source.count("lane-limit", default=DEFAULT_LANE_LIMIT),
         dev=dev,
         master_key=source.read(None, "MASTER_KEY", default=None, parse=_master_key),
@@ -150,6 +143,18 @@ class _Source:
             place = f"--{flag} ({variable})" if flag else variable
             self.problems.append(f"{place}: {error}")
             return default
+
+
+def _retention(source: _Source) -> Retention:
+    return Retention(
+        delivered=source.read("retention", "RETENTION", default=DEFAULT_RETENTION, parse=_duration),
+        failed=source.read(
+            "failed-retention",
+            "FAILED_RETENTION",
+            default=DEFAULT_FAILED_RETENTION,
+            parse=_duration,
+        ),
+    )
 
 
 def _text(given: object) -> str:

@@ -66,10 +66,11 @@ class Engine:
     sender: FakeSender = field(default_factory=FakeSender)
     slots: int = 100
     host_limit: int = UNLIMITED
+    host_failures: int = UNLIMITED
     tracing: Tracing = UNTRACED
 
     def __post_init__(self) -> None:
-        self.lanes = LaneHome(host_limit=self.host_limit)
+        self.lanes = LaneHome(host_limit=self.host_limit, host_failures=self.host_failures)
         self.attempter = Attempter(
             targets=Targets(self.store),
             sender=self.sender,

@@ -12,12 +12,11 @@ import pytest
 
 from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.handshake import Consent
-from signalpost.domain.pace import OPEN_AFTER
 from signalpost.domain.subscription import RetryPolicy, Subscription
 from signalpost.store import Store
 from tests.contract.material import NOW, subscription
 from tests.delivery.engine import Engine
-from tests.delivery.world import Answer, Endpoints, live
+from tests.delivery.world import Answer, Endpoints, fill, live
 
 HOUR = NOW + timedelta(hours=1)
 Build = Callable[[Callable[[str, int], Answer]], tuple[Engine, Endpoints]]
@@ -32,12 +31,6 @@ def build(store: Store) -> Build:
         return engine, world
 
     return make
-
-
-async def fill(engine: Engine, count: int, *, first: int = 0) -> None:
-    for start in range(first, first + count, 1000):
-        stop = min(start + 1000, first + count)
-        await engine.publish(*(f"e{number}" for number in range(start, stop)))
 
 
 async def test_after_an_outage_an_endpoint_is_not_pushed_over_again(build: Build) -> None:
@@ -186,33 +179,6 @@ async def test_a_restart_climbs_and_remembers_what_is_dead(build: Build) -> None
         for at in sorted({call.at for call in again.calls if call.uri != dead})
     ]
     assert widths[:4] == [4, 8, 16, 32]
-
-
-async def test_no_host_gets_more_at_once_than_its_share(store: Store) -> None:
-    engine = Engine(store, slots=512, host_limit=10)
-    other = "https://other.example/hook"
-    world = Endpoints(
-        engine.clock, lambda uri, _: Answer(200 if uri == other else 404, seconds=0.1)
-    )
-    engine.attempter._sender = world
-    for number in range(50):
-        uri = f"https://victim.example/{number}"
-        await store.create(subscription(f"sub-{number}", endpoint_uri=uri))
-    await store.create(subscription("other", endpoint_uri=other))
-    await fill(engine, 30)
-    at_once: list[int] = []
-    behave = world.behave
-
-    def watch(uri: str, width: int) -> Answer:
-        at_once.append(sum(n for name, n in world.in_flight.items() if "victim" in name))
-        return behave(uri, width)
-
-    world.behave = watch
-    await live(engine, world, until=NOW + timedelta(seconds=20))
-    assert max(at_once) == 10
-    assert max(call.width for call in world.calls if call.uri == other) == 10
-    asked = Counter(call.uri for call in world.calls)
-    assert all(asked[f"https://victim.example/{n}"] >= OPEN_AFTER for n in range(50))
 
 
 async def test_a_dead_lane_costs_nothing_whatever_waits_in_it(build: Build) -> None:

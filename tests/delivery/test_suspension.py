@@ -169,6 +169,7 @@ async def test_what_answered_410_at_the_former_address_does_not_suspend(store: S
     stored = await store.create(subscription("moved", endpoint_uri=GONE))
     await engine.publish("event")
     await engine.worker.run_once()
+    await world.asked.wait()
     moved = replace(stored, endpoint_uri=WELL)
     await store.replace(moved, now=engine.clock.now())
     await live(engine, world, until=NOW + timedelta(days=1))

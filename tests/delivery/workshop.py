@@ -105,7 +105,9 @@ class Workshop:
         return workshop
 
     def __post_init__(self) -> None:
-        self.engine = Engine(self.store, clock=self.clock, sender=self.sender)
+        self.engine = Engine(
+            self.store, clock=self.clock, sender=self.sender, host_limit=4, host_failures=1
+        )
         numbers = itertools.count()
         changer = Changer(self.store, clock=self.clock)
         lanes = self.engine.lanes

@@ -87,6 +87,13 @@ class Endpoints:
             heapq.heappop(self._pending)[2].set_result(None)
 
 
+async def fill(engine: Engine, count: int, *, first: int = 0) -> None:
+    """Publish so many events, the IDs of which are `e` and a number."""
+    for start in range(first, first + count, 1000):
+        stop = min(start + 1000, first + count)
+        await engine.publish(*(f"e{number}" for number in range(start, stop)))
+
+
 async def live(engine: Engine, world: Endpoints, *, until: datetime) -> None:
     """Let time pass to `until`, or until nothing waits and nothing is under way."""
     while True:

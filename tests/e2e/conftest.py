@@ -16,6 +16,13 @@ class Authority:
 
     file: Path
     context: ssl.SSLContext
+    ca: trustme.CA
+
+    def context_of(self, name: str) -> ssl.SSLContext:
+        """Return that of a server by another name than localhost."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.ca.issue_cert(name).configure_cert(context)
+        return context
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +32,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     ca.issue_cert("localhost").configure_cert(context)
     file = tmp_path_factory.mktemp("authority") / "ca.pem"
     ca.cert_pem.write_to_path(str(file))
-    return Authority(file, context)
+    return Authority(file, context, ca)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from signalpost.domain.lane import (
     LaneFacts,
     LookAgain,
     Rest,
+    SpareHost,
     burst,
     decide,
     host_of,
@@ -40,6 +41,24 @@ def facts(*, rate: float | None = None, host: HostFacts | None = None, **known: 
 
 def ceiling(limit: int) -> Ceiling:
     return Ceiling(limit=limit, time=NOW)
+
+
+def worn(failures: int, *, in_flight: int = 0) -> HostFacts:
+    """Return a host that may be sent 10 at once, after so many failures."""
+    gap = timedelta(seconds=0.5)
+    return HostFacts(10, in_flight, gap, NOW + failures * gap)
+
+
+@pytest.mark.parametrize("in_flight", range(12))
+@pytest.mark.parametrize("failures", range(11))
+def test_a_host_has_room_again_when_it_says_so_and_no_sooner(failures: int, in_flight: int) -> None:
+    host = worn(failures, in_flight=in_flight)
+    if host.next_room is None:
+        assert in_flight >= 10
+        return
+    assert host.room(now=host.next_room) >= 1
+    assert host.room(now=host.next_room - timedelta(microseconds=1)) <= max(0, 9 - in_flight)
+    assert (host.next_room <= NOW) is (in_flight + failures < 10)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +107,18 @@ def ceiling(limit: int) -> Ceiling:
         (facts(host=HostFacts(limit=10, in_flight=10)), AwaitHost()),
         (facts(host=HostFacts(limit=10, in_flight=10), due=LATER), LookAgain(LATER)),
         (facts(host=HostFacts(limit=10, in_flight=10), in_flight=8), Rest()),
+        # What failed there: it holds up those that are not proven.
+        (facts(host=worn(0)), Go(8)),
+        (facts(host=worn(4)), Go(6)),
+        (facts(host=worn(4, in_flight=5)), Go(1)),
+        (facts(host=worn(4, in_flight=6)), SpareHost()),
+        (facts(host=worn(10)), SpareHost()),
+        (facts(host=worn(10), due=LATER), LookAgain(LATER)),
+        (facts(host=worn(10), pace=OPEN), SpareHost()),
+        (facts(host=worn(10), proven=True), Go(8)),
+        (facts(host=worn(4, in_flight=6), proven=True), Go(4)),
+        (facts(host=worn(4, in_flight=10)), AwaitHost()),
+        (facts(host=worn(4, in_flight=10), proven=True), AwaitHost()),
     ],
 )
 def test_what_a_lane_may_do_now(known: LaneFacts, expected: LaneDecision) -> None:

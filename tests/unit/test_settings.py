@@ -16,7 +16,8 @@ def test_without_anything_set_every_setting_has_its_default() -> None:
     assert settings.database == "sqlite:///signalpost.db"
     assert settings.http == Address("127.0.0.1", 9464)
     assert settings.egress_allow == ()
-    assert (settings.host_concurrency, settings.watch_limit) == (256, 200)
+    assert (settings.host_concurrency, settings.host_failure_rate) == (256, 10)
+    assert settings.watch_limit == 200
     assert (settings.dev, settings.reflection, settings.master_key) == (False, False, None)
 
 
@@ -48,6 +49,15 @@ def test_the_limit_of_lanes_is_a_whole_number_from_one_up() -> None:
     for text in ("0", "-1", "1.5", "many", "1e6", "٣"):
         with pytest.raises(SettingsInvalid, match="--lane-limit"):
             load({"lane_limit": text}, {})
+
+
+@pytest.mark.parametrize("flag", ["host_concurrency", "host_failure_rate", "watch_limit"])
+def test_what_bounds_something_is_a_whole_number_from_one_up(flag: str) -> None:
+    assert getattr(load({flag: "1"}, {}), flag) == 1
+    assert getattr(load({}, {f"SIGNALPOST_{flag.upper()}": "77"}), flag) == 77
+    for text in ("0", "-1", "0.5", "1e3", "\u0663", "none"):
+        with pytest.raises(SettingsInvalid, match=f"--{flag.replace('_', '-')} .* 1 or more"):
+            load({flag: text}, {})
 
 
 def test_the_name_for_handshakes_is_a_dns_name() -> None:

@@ -17,6 +17,7 @@ from signalpost.domain.handshake import DEFAULT_ORIGIN
 from signalpost.settings import (
     DEFAULT_DATABASE,
     DEFAULT_HOST_CONCURRENCY,
+    DEFAULT_HOST_FAILURE_RATE,
     DEFAULT_HTTP,
     DEFAULT_LISTEN,
     DEFAULT_LOG_LEVEL,
@@ -125,6 +126,15 @@ host_concurrency: Decorator = click.option(
         "Most attempts under way to one host at once, whatever their subscriptions.",
         variable="SIGNALPOST_HOST_CONCURRENCY",
         default=str(DEFAULT_HOST_CONCURRENCY),
+    ),
+)
+host_failure_rate: Decorator = click.option(
+    "--host-failure-rate",
+    metavar="NUMBER",
+    help=_help(
+        "Most attempts a second to one host that fail, beyond as many as succeed there.",
+        variable="SIGNALPOST_HOST_FAILURE_RATE",
+        default=str(DEFAULT_HOST_FAILURE_RATE),
     ),
 )
 watch_limit: Decorator = click.option(

@@ -26,6 +26,7 @@ from signalpost.telemetry import logs
 @options.failed_retention
 @options.handshake_origin
 @options.host_concurrency
+@options.host_failure_rate
 @options.watch_limit
 @options.log_level
 @options.lane_limit

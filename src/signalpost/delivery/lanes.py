@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from signalpost.delivery.hosts import Host, Hosts
+from signalpost.delivery.lane_state import LaneState
 from signalpost.delivery.ring import Ring
 from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import (
@@ -25,6 +26,7 @@ from signalpost.domain.lane import (
     Go,
     Lane,
     LaneFacts,
+    SpareHost,
     decide,
     open_slots,
     opens_at,
@@ -37,38 +39,6 @@ from signalpost.domain.suspension import Suspension, judge
 from signalpost.ports import Pick
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(slots=True, kw_only=True)
-class _LaneState(LaneFacts):
-    """What is known of one lane.
-
-    `due` is the earliest due time heard of; while a claim is under way (`held`) it is only
-    what was heard since the claim began, so that no hint is lost to a claim that ran beside
-    it. `alarm` is the time of the lane's one valid entry in the heap. A `parked` lane stands
-    behind its host. A `forgotten` one only waits for what is under way: what that says is not
-    heard. `turn` keeps the share of replays.
-    """
-
-    host: Host
-    alarm: datetime | None = None
-    ready: bool = False
-    parked: bool = False
-    forgotten: bool = False
-    unrecorded: int = 0
-    turn: int = 0
-
-    def hear(self, due: datetime) -> None:
-        """Take in that something is due at this time."""
-        if not self.forgotten and (self.due is None or due < self.due):
-            self.due = due
-
-    @property
-    def is_idle(self) -> bool:
-        busy = self.due or self.in_flight or self.held or self.ready or self.parked
-        return (
-            not busy and not self.unrecorded and (self.pace is HEALTHY or not self.pace.is_telling)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +63,13 @@ _NO_LESSON: Final = Lesson()
 class LaneHome:
     """Decides for all lanes. Not safe for threads: it belongs to one event loop.
 
-    `host_limit` bounds the attempts under way to one host, whatever their lanes.
+    `host_limit` bounds the attempts under way to one host, `host_failures` those that fail
+    there in a second beyond as many as succeed, whatever their lanes.
     """
 
-    def __init__(self, *, host_limit: int = UNLIMITED) -> None:
-        self._lanes: dict[LaneId, _LaneState] = {}
-        self._hosts = Hosts(limit=host_limit)
+    def __init__(self, *, host_limit: int = UNLIMITED, host_failures: int = UNLIMITED) -> None:
+        self._lanes: dict[LaneId, LaneState] = {}
+        self._hosts = Hosts(limit=host_limit, failures_per_second=host_failures)
         self._ring = Ring()
         self._later: list[tuple[datetime, LaneId]] = []
         self._now = self._begun = _LONG_AGO
@@ -155,6 +126,7 @@ class LaneHome:
         state = self._lanes.get(lane_id)
         if state is not None:
             state.due, state.pace, state.forgotten = None, HEALTHY, True
+            state.proven = False
             self._drop_if_idle(state)
 
     def picks(self, *, limit: int, now: datetime) -> list[Pick]:
@@ -177,8 +149,8 @@ class LaneHome:
                     state.held, state.due = True, None
                     replays, state.turn = replay_share(state.turn, taken)
                     picks.append(Pick(state.lane.lane_id, taken, replays))
-                case AwaitHost():
-                    self._park(state)
+                case AwaitHost() | SpareHost() as decision:
+                    self._park(state, decision)
                 case _:
                     self._reconsider(state)
         return picks
@@ -208,8 +180,9 @@ class LaneHome:
 
     @property
     def next_look(self) -> datetime | None:
-        """When a lane is to be looked at again, None if none is."""
-        return self._later[0][0] if self._later else None
+        """When a lane or a host is to be looked at again, None if none is."""
+        times = [later[0][0] for later in (self._later, self._hosts.later) if later]
+        return min(times, default=None)
 
     def width(self, lane_id: LaneId) -> int:
         """Return how many deliveries of a lane are under way."""
@@ -221,7 +194,10 @@ class LaneHome:
         """Learn from an attempt whose slot is not free yet, and beside which `width` began."""
         state = self._lanes[lane_id]
         before = state.pace
-        if state.forgotten or (before is HEALTHY and result.outcome is Outcome.SUCCEEDED):
+        succeeded = result.outcome is Outcome.SUCCEEDED
+        if not (succeeded and state.proven and state.host.clear_at is None):
+            self._learn_of_host(state, result.outcome, now=now)
+        if state.forgotten or (before is HEALTHY and succeeded):
             return _NO_LESSON
         seen = Observation(
             result=result,
@@ -260,6 +236,7 @@ class LaneHome:
         facts = LaneFacts(
             lane=state.lane,
             host=state.host,
+            proven=state.proven,
             pace=state.pace,
             due=now,
             next_token=state.next_token,
@@ -284,11 +261,11 @@ class LaneHome:
         """Make `wait` return."""
         self._changed.set()
 
-    def _state_of(self, lane: Lane) -> _LaneState:
+    def _state_of(self, lane: Lane) -> LaneState:
         state = self._lanes.get(lane.lane_id)
         if state is None:
             host = self._hosts.enter(lane.host)
-            state = self._lanes[lane.lane_id] = _LaneState(lane=lane, host=host)
+            state = self._lanes[lane.lane_id] = LaneState(lane=lane, host=host)
             if lane.max_per_second is not None:
                 state.next_token = self._begun + spacing(lane.max_per_second)
         elif state.lane is not lane:
@@ -297,62 +274,89 @@ class LaneHome:
             state.lane = lane
         return state
 
-    def _move(self, state: _LaneState, host: str) -> None:
+    def _move(self, state: LaneState, host: str) -> None:
         """Let a lane send to another host; what is under way counts there from now on."""
         count = state.in_flight
         self._free(state, count)
-        self._hosts.leave(state.lane.host, state.host)
-        state.host, state.parked = self._hosts.enter(host), False
+        self._hosts.leave(state.host)
+        state.host, state.parked, state.proven = self._hosts.enter(host), None, False
         state.in_flight = count
         state.host.in_flight += count
 
-    def _reserve(self, state: _LaneState, count: int, *, now: datetime) -> None:
+    def _reserve(self, state: LaneState, count: int, *, now: datetime) -> None:
         state.in_flight += count
         state.host.in_flight += count
         if state.lane.max_per_second is not None:
             state.next_token = now + count * spacing(state.lane.max_per_second)
 
-    def _give_back(self, state: _LaneState, count: int) -> None:
+    def _give_back(self, state: LaneState, count: int) -> None:
         """Take back slots in which nothing was begun, and the tokens with them."""
         if state.next_token is not None and state.lane.max_per_second is not None:
             state.next_token -= count * spacing(state.lane.max_per_second)
         self._free(state, count)
 
-    def _free(self, state: _LaneState, count: int) -> None:
+    def _free(self, state: LaneState, count: int) -> None:
         state.in_flight -= count
         host = state.host
         host.in_flight -= count
+        if host.waiting or host.sparing:
+            self._call(host)
+            self._hosts.set_alarm(host)
+
+    def _learn_of_host(self, state: LaneState, outcome: Outcome, *, now: datetime) -> None:
+        """Learn from the end of an attempt what its host takes, from whatever lane."""
+        if outcome is Outcome.INTERRUPTED:
+            return
+        if outcome is not Outcome.SUCCEEDED:
+            state.proven = False
+            self._hosts.failed(state.host, now=now)
+            return
+        self._hosts.succeeded(state.host)
+        if not state.proven and not state.forgotten:
+            state.proven = True
+            if isinstance(state.parked, SpareHost):
+                self._unpark(state.lane.lane_id)
+
+    def _park(self, state: LaneState, decision: AwaitHost | SpareHost) -> None:
+        if state.parked is None:
+            state.parked = decision
+            self._hosts.park(state.host, state.lane, decision)
+
+    def _call(self, host: Host) -> None:
+        """Let as many lanes go that stood behind a host as it has room for."""
         room = host.limit - host.in_flight
         while room > 0 and host.waiting:
-            room -= self._unpark(host.waiting.popleft())
-
-    def _park(self, state: _LaneState) -> None:
-        if not state.parked:
-            state.parked = True
-            state.host.waiting.append(state.lane.lane_id)
+            room -= self._unpark(host.waiting.take())
+        room = min(room, host.room(now=self._now))
+        while room > 0 and host.sparing:
+            room -= self._unpark(host.sparing.take())
 
     def _unpark(self, lane_id: LaneId) -> bool:
-        """Let a lane go that stood behind its host; False if it cannot."""
+        """Look again at a lane that stood behind its host; tell whether it may go."""
         state = self._lanes.get(lane_id)
-        if state is None or not state.parked:
+        if state is None or state.parked is None:
             return False
-        state.parked = False
-        self._reconsider(state)
-        at = opens_at(state)
-        return at is not None and at <= self._now
+        state.parked = None
+        match decide(state, now=self._now):
+            case AwaitHost() | SpareHost() as decision:
+                self._park(state, decision)
+                return False
+            case decision:
+                self._reconsider(state)
+                return isinstance(decision, Go)
 
-    def _end_claim(self, state: _LaneState, *, due: datetime | None) -> None:
+    def _end_claim(self, state: LaneState, *, due: datetime | None) -> None:
         state.held = False
         if due is not None:
             state.hear(due)
         self._reconsider(state)
 
-    def _reconsider(self, state: _LaneState) -> None:
+    def _reconsider(self, state: LaneState) -> None:
         self._set_alarm(state)
         self._drop_if_idle(state)
         self._changed.set()
 
-    def _set_alarm(self, state: _LaneState) -> None:
+    def _set_alarm(self, state: LaneState) -> None:
         if state.due is None or state.parked or state.ready:
             return
         at = opens_at(state)
@@ -360,18 +364,21 @@ class LaneHome:
             state.alarm = at
             heapq.heappush(self._later, (at, state.lane.lane_id))
 
-    def _drop_if_idle(self, state: _LaneState) -> None:
+    def _drop_if_idle(self, state: LaneState) -> None:
         if not state.is_idle or state.lane.lane_id not in self._lanes:
             return
-        if state.next_token is not None and state.next_token > self._now:
+        kept_until = state.kept_until
+        if kept_until is not None and kept_until > self._now:
             if state.alarm is None:
-                state.alarm = state.next_token
+                state.alarm = kept_until
                 heapq.heappush(self._later, (state.alarm, state.lane.lane_id))
             return
         del self._lanes[state.lane.lane_id]
-        self._hosts.leave(state.lane.host, state.host)
+        self._hosts.leave(state.host)
 
     def _wake_due(self, now: datetime) -> None:
+        for host in self._hosts.due(now):
+            self._call(host)
         while self._later and self._later[0][0] <= now:
             alarm, lane_id = heapq.heappop(self._later)
             state = self._lanes.get(lane_id)
@@ -382,7 +389,7 @@ class LaneHome:
                 case Go() if not state.ready:
                     state.ready = True
                     self._ring.add(state.lane.tenant_id, lane_id)
-                case AwaitHost():
-                    self._park(state)
+                case AwaitHost() | SpareHost() as decision:
+                    self._park(state, decision)
                 case _:
                     self._reconsider(state)

@@ -58,10 +58,32 @@ def host_of(endpoint_uri: str) -> str:
 
 @dataclass(slots=True)
 class HostFacts:
-    """How many attempts are under way to a host, and how many may be."""
+    """How many attempts are under way to a host, how many may be, and what fails there.
+
+    Each failure keeps a slot of the host from use, and each `gap` gives one back, the last at
+    `clear_at`; None if none is kept. So a host that takes nothing is asked as often as gaps
+    pass, and one that takes what it is sent as often as it can.
+    """
 
     limit: int = UNLIMITED
     in_flight: int = 0
+    gap: timedelta = timedelta()
+    clear_at: datetime | None = None
+
+    def room(self, *, now: datetime) -> int:
+        """Return how many attempts of lanes that are not proven may start now."""
+        room = self.limit - self.in_flight
+        if self.clear_at is None or self.clear_at <= now:
+            return room
+        return room + (now - self.clear_at) // self.gap
+
+    @property
+    def next_room(self) -> datetime | None:
+        """When there is room for one of these; None if an attempt must end before."""
+        room = self.limit - self.in_flight
+        if room <= 0 or self.clear_at is None:
+            return None
+        return self.clear_at - (room - 1) * self.gap
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,11 +92,13 @@ class LaneFacts:
 
     `due` is when the first of its waiting deliveries is due, None if none is known to wait.
     `next_token` is when a lane with a limited rate may go again. `held` is set while what
-    waits is being looked at.
+    waits is being looked at. A lane is `proven` while the last attempt of it that is known
+    succeeded.
     """
 
     lane: Lane
     host: HostFacts
+    proven: bool = False
     pace: Pace = HEALTHY
     due: datetime | None = None
     next_token: datetime | None = None
@@ -102,13 +126,19 @@ class AwaitHost:
 
 
 @dataclass(frozen=True, slots=True)
+class SpareHost:
+    """Nothing may start before the host, where much failed, has room for what is not proven."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rest:
     """Nothing may start until something changes: a new delivery, the end of an attempt."""
 
 
-LaneDecision = Go | LookAgain | AwaitHost | Rest
+LaneDecision = Go | LookAgain | AwaitHost | SpareHost | Rest
 
 _AWAIT_HOST: Final = AwaitHost()
+_SPARE_HOST: Final = SpareHost()
 _REST: Final = Rest()
 
 
@@ -120,13 +150,18 @@ def decide(facts: LaneFacts, *, now: datetime) -> LaneDecision:
     if at > now:
         return LookAgain(at)
     host = facts.host
-    if host.in_flight >= host.limit:
+    there = host.limit - host.in_flight
+    if there <= 0:
         return _AWAIT_HOST
+    if host.clear_at is not None and not facts.proven:
+        there = host.room(now=now)
+        if there <= 0:
+            return _SPARE_HOST
     room = facts.pace.limit(facts.lane.max_in_flight) - facts.in_flight
     rate = facts.lane.max_per_second
     if rate is not None:
         room = min(room, burst(rate))
-    return Go(min(room, host.limit - host.in_flight))
+    return Go(min(room, there))
 
 
 def open_slots(most: int, *, running: timedelta) -> int:

@@ -1,0 +1,53 @@
+"""What the home of the lanes knows of one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from signalpost.delivery.hosts import Host
+from signalpost.domain.lane import AwaitHost, LaneFacts, SpareHost
+from signalpost.domain.pace import HEALTHY
+
+
+@dataclass(slots=True, kw_only=True)
+class LaneState(LaneFacts):
+    """What is known of one lane.
+
+    `due` is the earliest due time heard of; while a claim is under way (`held`) it is only
+    what was heard since the claim began, so that no hint is lost to a claim that ran beside
+    it. `alarm` is the time of the lane's one valid entry in the heap. A lane that is `parked`
+    stands behind its host, for that reason. A `forgotten` one only waits for what is under
+    way: what that says is not heard. `turn` keeps the share of replays.
+    """
+
+    host: Host
+    alarm: datetime | None = None
+    ready: bool = False
+    parked: AwaitHost | SpareHost | None = None
+    forgotten: bool = False
+    unrecorded: int = 0
+    turn: int = 0
+
+    def hear(self, due: datetime) -> None:
+        """Take in that something is due at this time."""
+        if not self.forgotten and (self.due is None or due < self.due):
+            self.due = due
+
+    @property
+    def is_idle(self) -> bool:
+        busy = self.due or self.in_flight or self.held or self.ready or self.parked
+        return (
+            not busy and not self.unrecorded and (self.pace is HEALTHY or not self.pace.is_telling)
+        )
+
+    @property
+    def kept_until(self) -> datetime | None:
+        """How long there is something to remember of it, even if it is idle.
+
+        While much fails at its host, that it is proven is worth knowing.
+        """
+        clear_at = self.host.clear_at if self.proven else None
+        if clear_at is None or self.next_token is None:
+            return clear_at or self.next_token
+        return max(clear_at, self.next_token)
