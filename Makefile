@@ -10,6 +10,8 @@ GO_CLIENT   := tests/languages/go
 TS_CLIENT   := tests/languages/typescript
 JAVA_CLIENT := tests/languages/java
 CLIENTS     := $(GO_CLIENT)/build/publish $(TS_CLIENT)/build/.compiled $(JAVA_CLIENT)/target/.compiled
+# Without its compiled modules, each of the many processes of a test run compiles the service anew.
+unexport PYTHONDONTWRITEBYTECODE
 # More arguments for the command behind a target: make test ARGS="-k publish"
 ARGS   ?=
 
@@ -31,7 +33,7 @@ run: setup ## Start a server and a receiver, and watch events arrive (ARGS=--onc
 demo: run ## The same as run
 
 test: setup ## Run all tests in parallel (ARGS="-k name" for some)
-	@$(BIN)/pytest -n auto $(ARGS)
+	@$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 check: setup check-python check-contract check-generated check-breaking ## Check format, lint, types, layers and the contract
 

@@ -53,6 +53,7 @@ from signalpost.v1.subscription_service_pb2 import (
     CreateSubscriptionResponse,
 )
 from signalpost.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+from tests.contract.blank import lay_out
 
 if TYPE_CHECKING:
     from signalpost.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
@@ -225,7 +226,7 @@ async def running(
     folder: Path, *, watch_limits: WatchLimits | None = None
 ) -> AsyncIterator[Service]:
     """Run a server on an ephemeral port with a store in a folder."""
-    store = await Store.open(f"sqlite:///{folder}/test.db", master_key=bytes(32))
+    store = await Store.open(lay_out(folder / "test.db"), master_key=bytes(32))
     lanes, clock, asked = LaneRecorder(), HandClock(), Asked()
     try:
         services = replace(

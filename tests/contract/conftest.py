@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from signalpost.store import Store, engine
+from tests.contract.blank import lay_out
 from tests.contract.counting import assert_all_is_counted
 
 
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     assert request.param == "sqlite"
-    return f"sqlite:///{tmp_path / 'store.db'}"
+    return lay_out(tmp_path / "store.db")
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from signalpost.domain.subscription import Subscription
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.ports import DeliveryQuery, PageRequest, Pick
 from signalpost.store import Store
+from tests.contract.blank import lay_out
 from tests.contract.counting import assert_all_is_counted
 from tests.contract.material import LEASE, NOW, TENANT, ended, event, subscription
 
@@ -80,7 +81,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        url = f"sqlite:///{Path(self.folder.name) / 'store.db'}"
+        url = lay_out(Path(self.folder.name) / "store.db")
         self.store = self.run(Store.open(url, master_key=b"m" * 32))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -21,9 +21,10 @@ from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.ports import DeliveryQuery, PageRequest
 from signalpost.store import Store, subscriptions
+from tests.contract.blank import lay_out
 from tests.contract.lines import is_sound, standing
 from tests.contract.material import LEASE, NOW, TENANT, claim, ended, event, subscription
-from tests.contract.sqlite_file import KEY, url_of
+from tests.contract.sqlite_file import KEY
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class OrderedLane(RuleBasedStateMachine):
         self.stored = self.run(self.store.create(subscription(ordered=True)))
 
     def open(self) -> None:
-        self.store = self.run(Store.open(url_of(self.path), master_key=KEY))
+        self.store = self.run(Store.open(lay_out(self.path), master_key=KEY))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)

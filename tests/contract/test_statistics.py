@@ -33,6 +33,7 @@ from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
 from signalpost.ports import DeliveryQuery, PageRequest, Pick
 from signalpost.ports.statistics import StatisticsQuery
 from signalpost.store import Store, statistics
+from tests.contract.blank import lay_out
 from tests.contract.counting import assert_all_is_counted
 from tests.contract.material import LEASE, NOW, TENANT, claim, ended, event, subscription
 from tests.delivery.engine import Clock
@@ -74,7 +75,7 @@ class History:
     published: int = 0
 
     async def open(self) -> None:
-        self.store = await Store.open(f"sqlite:///{self.path / 'x.db'}", master_key=b"m" * 32)
+        self.store = await Store.open(lay_out(self.path / "x.db"), master_key=b"m" * 32)
         self.statistics = Statistics(self.store.counts, lanes=self.lanes, clock=self.clock)
 
     async def begin(self) -> None:

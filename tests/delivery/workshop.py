@@ -29,7 +29,8 @@ from signalpost.subscriptions.endpoints import EndpointRules
 from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.lifecycle import Lifecycle
 from signalpost.subscriptions.register import Registrar
-from tests.contract.sqlite_file import KEY, url_of
+from tests.contract.blank import lay_out
+from tests.contract.sqlite_file import KEY
 from tests.delivery.engine import Clock, Engine, FakeSender
 
 RETENTION = Retention(delivered=timedelta(days=7), failed=timedelta(days=30))
@@ -99,7 +100,7 @@ class Workshop:
 
     @classmethod
     async def open(cls, path: Path, *, clock: Clock, watch: Callable[[Held], None]) -> Self:
-        store = await Store.open(url_of(path), master_key=KEY)
+        store = await Store.open(lay_out(path), master_key=KEY)
         workshop = cls(path, clock, store, HeldSender(clock, watch))
         await workshop.engine.rescuer.start()
         return workshop
