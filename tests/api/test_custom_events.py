@@ -219,6 +219,10 @@ async def test_filter_may_name_registered_types_only(service: Service) -> None:
     chosen = EventFilter(event_types=["account.connected", NAME, "anything.*"])
     failure = await failure_of(service.subscribe(filter=chosen))
     assert failure.violations == {"subscription.filter.event_types[1]": "EVENT_TYPE_UNKNOWN"}
+    malformed = EventFilter(event_types=["Account.Connected", "*"])
+    failure = await failure_of(service.subscribe(filter=malformed))
+    paths = [f"subscription.filter.event_types[{at}]" for at in (0, 1)]
+    assert failure.violations == dict.fromkeys(paths, "FIELD_INVALID")
     await service.register(NAME)
     made = await service.subscribe(filter=chosen)
     assert NAME in made.subscription.filter.event_types

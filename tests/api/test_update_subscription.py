@@ -164,6 +164,12 @@ async def test_an_unknown_path_is_named(service: Service, path: str) -> None:
     assert failure.violations == {"update_mask.paths[1]": "FIELD_INVALID"}
 
 
+async def test_a_star_beside_other_paths_is_told_to_stand_alone(service: Service) -> None:
+    await service.subscribe(subscription_id="s")
+    failure = await failure_of(update(service, "*", "display_name"))
+    assert failure.message == "update_mask.paths[0]: must stand alone"
+
+
 async def test_what_would_be_wrong_is_reported_and_changes_nothing(service: Service) -> None:
     await service.subscribe(subscription_id="s", **FULL)
     before = await current(service)

@@ -118,10 +118,12 @@ def test_format_only_describes() -> None:
 @pytest.mark.parametrize(
     ("schema", "where"),
     [
-        ({"type": "thing"}, "at #/type: "),
+        ({"type": "thing"}, "at #/type: must be array, boolean, integer, null, number, "),
+        ({"items": {"type": ["null", "x"]}}, "at #/items/type: must be array, boolean, "),
         ({"properties": {"a": {"minLength": -1}}}, "at #/properties/a/minLength: "),
-        ({"pattern": "("}, "at #/pattern: "),
-        ({"pattern": "(?=a)"}, "at #/pattern: "),
+        ({"pattern": "("}, "at #/pattern: must be a regular expression that"),
+        ({"pattern": "(?=a)"}, "at #/pattern: must be a regular expression that"),
+        ({"patternProperties": {"(": {}}}, "at #/patternProperties/(: must be a regular expr"),
         ({"pattern": r"(a)\1"}, "at #/pattern: "),
         ({"pattern": "(a{1000}){1000}"}, "at #/pattern: "),
         ({"allOf": 5}, "at #/allOf: "),

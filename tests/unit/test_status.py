@@ -63,6 +63,11 @@ def bad_request(status: Status) -> BadRequest:
     return detail
 
 
+@pytest.mark.parametrize("error", [errors.NotFound, errors.AlreadyExists, errors.EtagMismatch])
+def test_a_resource_is_named_in_words(error: type[errors.NotFound]) -> None:
+    assert 'event type "billing.x"' in str(error("event_type", "billing.x"))
+
+
 @pytest.mark.parametrize(("error", "code", "kind"), EXAMPLES)
 def test_failure_has_its_code_and_its_details(
     error: SignalpostError, code: int, kind: type[Message] | None

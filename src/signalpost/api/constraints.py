@@ -54,7 +54,7 @@ _SUBSCRIPTION_ID = text(
 )
 _WIRE_NAME_PATTERN = r"(?=.{1,128}$)[a-z][a-z0-9]*(\.[a-z][a-z0-9_]*)+"
 _WIRE_NAME = text(_WIRE_NAME_PATTERN, 'a wire name such as "account.connected"')
-_CHOSEN_TYPE = text(
+CHOSEN_TYPE = text(
     rf"{_WIRE_NAME_PATTERN}|[a-z][a-z0-9]{{0,125}}\.\*",
     'a wire name such as "account.connected" or a family such as "account.*"',
 )
@@ -162,7 +162,7 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "id": Rule(required=True, check=_RESOURCE_ID),
     },
     "EventFilter": {
-        "event_types": Rule(most=MAX_VALUES, check=_CHOSEN_TYPE),
+        "event_types": Rule(most=MAX_VALUES, check=CHOSEN_TYPE),
         "resource_types": Rule(most=MAX_VALUES, check=_RESOURCE_TYPE),
         "resource_ids": Rule(most=MAX_VALUES, check=_RESOURCE_ID),
     },

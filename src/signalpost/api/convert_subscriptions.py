@@ -10,6 +10,7 @@ from datetime import timedelta
 from ipaddress import ip_network
 from typing import cast
 
+from signalpost.api.constraints import CHOSEN_TYPE
 from signalpost.api.convert_events import event_filter, filter_message
 from signalpost.api.convert_times import duration, span, timestamp
 from signalpost.domain.errors import Reason, Violation
@@ -36,11 +37,14 @@ _DEFAULT_RETRY = RetryPolicy()
 def catalogue_violations(
     chosen: EventFilter, catalogue: Container[str], *, path: str
 ) -> Iterator[Violation]:
-    """Say which types a subscription names, if not too many, that are not in the catalogue."""
+    """Say which types a subscription names, if not too many, that are not in the catalogue.
+
+    Of names that no type can have the check of the shape tells.
+    """
     if len(chosen.event_types) > MAX_VALUES:
         return
     for index, name in enumerate(chosen.event_types):
-        if not name.endswith(".*") and name not in catalogue:
+        if not name.endswith(".*") and name not in catalogue and not CHOSEN_TYPE(name):
             field = f"{path}.event_types[{index}]"
             description = f'no event type "{name}" is registered'
             yield Violation(field, Reason.EVENT_TYPE_UNKNOWN, description, {"eventType": name})

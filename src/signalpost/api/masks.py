@@ -57,7 +57,7 @@ def _refuse_unknown(message: Message, mask: FieldMask) -> None:
         Violation(
             f"update_mask.paths[{index}]",
             Reason.FIELD_INVALID,
-            f'"{path}" is no field of {descriptor.name}',
+            "must stand alone" if path == "*" else f'"{path}" is no field of {descriptor.name}',
         )
         for index, path in enumerate(mask.paths)
         if not _names_field(descriptor, path)

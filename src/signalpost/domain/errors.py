@@ -108,7 +108,7 @@ class NotFound(ResourceError):
     reason = Reason.NOT_FOUND
 
     def __init__(self, resource_type: str, name: str) -> None:
-        super().__init__(resource_type, name, message=f'no {resource_type} "{name}"')
+        super().__init__(resource_type, name, message=f'no {_words(resource_type)} "{name}"')
 
 
 class AlreadyExists(ResourceError):
@@ -117,7 +117,8 @@ class AlreadyExists(ResourceError):
     reason = Reason.ALREADY_EXISTS
 
     def __init__(self, resource_type: str, name: str) -> None:
-        super().__init__(resource_type, name, message=f'{resource_type} "{name}" already exists')
+        message = f'{_words(resource_type)} "{name}" already exists'
+        super().__init__(resource_type, name, message=message)
 
 
 class EventIdConflict(ResourceError):
@@ -151,7 +152,7 @@ class EtagMismatch(ResourceError):
     reason = Reason.ETAG_MISMATCH
 
     def __init__(self, resource_type: str, name: str) -> None:
-        message = f'{resource_type} "{name}" changed; read it again'
+        message = f'{_words(resource_type)} "{name}" changed; read it again'
         super().__init__(resource_type, name, message=message)
 
 
@@ -248,3 +249,7 @@ class StorageFull(Retryable):
 
     def __init__(self) -> None:
         super().__init__("storage is full; nothing was stored", retry_seconds=30)
+
+
+def _words(resource_type: str) -> str:
+    return resource_type.replace("_", " ")

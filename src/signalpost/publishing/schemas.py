@@ -13,7 +13,13 @@ from itertools import islice
 from typing import Final, NoReturn, Self
 
 import orjson
-from jsonschema_rs import Draft202012Validator, ReferencingError, RegexOptions, ValidationError
+from jsonschema_rs import (
+    Draft202012Validator,
+    ReferencingError,
+    RegexOptions,
+    ValidationError,
+    ValidationErrorKind,
+)
 
 from signalpost.domain.event_type import MAX_SCHEMA_BYTES
 from signalpost.publishing.schema_effort import (
@@ -76,7 +82,7 @@ class Schema:
             validator = _validator(schema)
         except ValidationError as error:
             where = "".join(f"/{part}" for part in error.instance_path)
-            raise SchemaInvalid(f"at #{where}: {error.message}") from None
+            raise SchemaInvalid(f"at #{where}: {_keyword_refusal(error)}") from None
         except (ReferencingError, ValueError) as error:
             raise SchemaInvalid(str(error)) from None
         return cls(validator, needed)
@@ -140,6 +146,23 @@ def _keyword_problem(key: str, value: str) -> str | None:
         case "$schema" if value.removesuffix("#") != _DIALECT:
             return f'must be "{_DIALECT}"'
     return None
+
+
+def _keyword_refusal(error: ValidationError) -> str:
+    """Say what a keyword must be, where the library says by which rule of its own it is not."""
+    match error.kind:
+        case ValidationErrorKind.AnyOf():  # no other keyword has a choice
+            return (
+                "must be array, boolean, integer, null, number, object or string,"
+                " or a list of these"
+            )
+        case ValidationErrorKind.Format(format="regex"):
+            return (
+                "must be a regular expression that takes linear time: no look-around,"
+                " no back-references, no huge repetition"
+            )
+        case _:
+            return error.message
 
 
 def _bounded_effort(schema: dict[str, object]) -> Effort:
