@@ -38,7 +38,7 @@ from signalpost.domain.errors import SignalpostError
 from signalpost.domain.verdict import JITTER_MAX, JITTER_MIN
 from signalpost.egress import Egress, EgressRefused, Reload
 from signalpost.health import HealthServer, Page
-from signalpost.process import Share, raise_limit, spare_the_collector
+from signalpost.process import Share, memory_limit, raise_limit, spare_the_collector
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
@@ -160,7 +160,8 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     store = await _open_store(settings)
     stack.push_async_callback(store.aclose)
     own: set[Listener] = set()
-    share = Share.of(raise_limit(), attempts=SLOTS, kept=MAX_IDLE)
+    share = Share.of(files=raise_limit(), memory=memory_limit(), attempts=SLOTS, kept=MAX_IDLE)
+    await store.bound_caches(share.cache_bytes)
     egress = _build_egress(settings, own, max_idle=share.kept)
     sender = egress.sender
     stack.push_async_callback(sender.aclose)

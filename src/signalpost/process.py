@@ -3,34 +3,86 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self
 
 _ENOUGH_FILES: Final = 65_536
 _FEWEST: Final = 8
 _NEW_OBJECTS_A_COLLECTION: Final = 20_000
 
+_MIB: Final = 2**20
+_OWN_BYTES: Final = 160 * _MIB
+"""What the process needs with nothing to do, and for what it is told."""
+
+_ATTEMPT_BYTES: Final = _MIB // 2
+"""A body as large as may be, what of it is being written, TLS, and the answer."""
+
+_KEPT_BYTES: Final = _MIB // 8
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many attempts may be under way at once, and how many connections may be kept.
+    """How many attempts may be under way, how many connections kept, and how large caches may be.
 
     A connection is an open file. Without any left neither callers nor endpoints can be connected
-    to, and nothing says whose fault that is: so there are never more than there are files for.
+    to, and nothing says whose fault that is; without memory the system ends the process, and the
+    next one after it. So there are never more than there are files and memory for.
     """
 
     attempts: int
     kept: int
+    cache_bytes: int
 
     @classmethod
-    def of(cls, limit: int, *, attempts: int, kept: int) -> Self:
-        """Return as many as are wanted of either, or a quarter of all files that may be open.
+    def of(cls, *, files: int, memory: int, attempts: int, kept: int) -> Self:
+        """Return as many attempts and connections as are wanted, or as can be had.
 
-        The other half is for callers, storage, logs, and what is about to be closed.
+        Either may have a quarter of all files that may be open. The other half is for callers,
+        storage, logs, and what is about to be closed. Of the memory that the process does not
+        need for itself, attempts have a half, and connections and caches a quarter each.
         """
-        quarter = max(_FEWEST, limit // 4)
-        return cls(min(attempts, quarter), min(kept, quarter))
+        quarter, spare = files // 4, max(0, memory - _OWN_BYTES)
+        return cls(
+            min(attempts, max(_FEWEST, min(quarter, spare // 2 // _ATTEMPT_BYTES))),
+            min(kept, max(_FEWEST, min(quarter, spare // 4 // _KEPT_BYTES))),
+            max(_MIB, spare // 4),
+        )
+
+
+def memory_limit(root: Path = Path("/")) -> int:
+    """Return how much memory the process may have: that of the machine or of a control group."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return machine
+    return min([machine, *(limit for group in groups for limit in _limits(root, group))])
+
+
+def _limits(root: Path, group: str) -> Iterator[int]:
+    """Yield the limits of a control group of either version, and of those it is in."""
+    controllers, _, name = group.partition(":")[2].partition(":")
+    if controllers == "":
+        base, file = root / "sys/fs/cgroup", "memory.max"
+    elif "memory" in controllers.split(","):
+        base, file = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+    else:
+        return
+    folder = base / name.lstrip("/")
+    # In a container the name may be that of the machine, of which only its end is seen.
+    for place in (folder, *folder.parents):
+        if not place.is_relative_to(base):
+            return
+        try:
+            limit = (place / file).read_text().strip()
+        except OSError:
+            continue
+        if limit.isdecimal():
+            yield int(limit)
 
 
 def raise_limit() -> int:

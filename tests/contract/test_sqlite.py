@@ -131,6 +131,13 @@ async def test_closed_store_says_so_and_can_be_closed_again(path: Path) -> None:
     await store.aclose()
 
 
+async def test_caches_of_all_connections_are_bounded_together(store: Store) -> None:
+    size = 5 * 2**20
+    await store.bound_caches(size)
+    assert await in_writer(store, "PRAGMA soft_heap_limit") == size
+    await store.bound_caches(0)
+
+
 async def test_every_write_transaction_is_immediate_and_on_one_connection(
     database_url: str,
 ) -> None:

@@ -30,7 +30,7 @@ START_SECONDS = 30
 class Service:
     """Starts, kills and stops one server; its database stays in `folder` from run to run.
 
-    It may have as many `open_files` as there are, or those.
+    `within` is a command that runs another one within limits.
     """
 
     folder: Path
@@ -38,7 +38,7 @@ class Service:
     options: tuple[str, ...] = ("--dev",)
     listen: str = "127.0.0.1:0"
     environment: dict[str, str] = field(default_factory=dict)
-    open_files: int | None = None
+    within: tuple[str, ...] = ()
     process: asyncio.subprocess.Process | None = None
     log: list[str] = field(default_factory=list)
     _logged: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -64,10 +64,8 @@ class Service:
         return await self.process.wait()
 
     async def _spawn(self, failpoint: str) -> None:
-        limits = ("prlimit", f"--nofile={self.open_files}:{self.open_files}")
         self.process = await asyncio.create_subprocess_exec(
-            *(() if self.open_files is None else limits),
-            *(sys.executable, "-m", "signalpost", "serve", *self.options),
+            *(*self.within, sys.executable, "-m", "signalpost", "serve", *self.options),
             *("--database", f"sqlite:///{self.folder / 'signalpost.db'}"),
             *("--listen", self.listen, "--http", "127.0.0.1:0", "--egress-ca", str(self.ca)),
             env=_untraced() | self.environment | {"SIGNALPOST_FAILPOINT": failpoint},

@@ -20,7 +20,7 @@ EVENTS = 10
 async def test_few_files_make_it_slow_and_nobody_suffers_for_lack_of_them(
     service: Service, receiver: Receiver
 ) -> None:
-    service.open_files = FILES
+    service.within = ("prlimit", f"--nofile={FILES}:{FILES}")
     await service.start()
     most = 0
 

@@ -197,6 +197,11 @@ def give_back(conn: Connection) -> int:
     return 0
 
 
+def bound_caches(conn: Connection, size: int) -> None:
+    """Let the caches of all connections of this process together take about so many bytes."""
+    conn.exec_driver_sql(f"PRAGMA soft_heap_limit = {size}")
+
+
 def _set_busy_timeout(connection: DBAPIConnection, seconds: float) -> None:
     _execute(connection, f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 

@@ -30,7 +30,7 @@ from signalpost.ports import (
 from signalpost.store.arranging import ArrangeCall, arrange, unarranged_lanes
 from signalpost.store.counts import Counts
 from signalpost.store.deliveries import get_delivery, list_deliveries
-from signalpost.store.engine import writer_engine
+from signalpost.store.engine import bound_caches, writer_engine
 from signalpost.store.event_types import (
     DeleteTypeCall,
     ReplaceTypeCall,
@@ -142,6 +142,10 @@ class Store:
         and, with it, MasterKeyInvalid.
         """
         return cls(await asyncio.to_thread(prepare, url, master_key=master_key))
+
+    async def bound_caches(self, size: int) -> None:
+        """Let what is kept in memory of the database take about so many bytes at most."""
+        await self._for_callers.run(bound_caches, size)
 
     async def aclose(self) -> None:
         """Finish what was asked for, then let go of the database."""
