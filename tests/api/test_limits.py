@@ -3,13 +3,20 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import grpc
 import pytest
 
 from signalpost.api import boundary
-from signalpost.v1.event_service_pb2 import PublishRequest, PublishResult, PublishStreamRequest
+from signalpost.v1.event_service_pb2 import (
+    ListEventsRequest,
+    PublishRequest,
+    PublishResult,
+    PublishStreamRequest,
+)
 from tests.api.service import Service, event, failure_of
+from tests.contract.sqlite_file import look
 from tests.contract.writing import held_writer
 
 DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
@@ -99,6 +106,32 @@ async def test_call_cancelled_anywhere_leaves_all_or_nothing(service: Service, t
     results = (await service.publish(*EVENTS)).results
     assert {one.delivery_count for one in results} == {1}
     assert len(await service.stored()) == 3
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 3))
+async def test_calls_cancelled_anywhere_leave_no_transaction_open(
+    service: Service, tmp_path: Path, turns: int
+) -> None:
+    """Of all that hold a connection: what waits for one, what reads and what writes."""
+    calls = [
+        call
+        for number in range(8)
+        for call in (
+            service.events.Publish(PublishRequest(events=[event(event_id=f"e{number}")])),
+            service.events.Publish(PublishRequest(events=EVENTS, validate_only=True)),
+            service.events.ListEvents(ListEventsRequest(tenant_id="-")),
+        )
+    ]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    await service.publish(*EVENTS)
+    await asyncio.gather(*(service.stored() for _ in range(8)))
+    # Busy is what it would be beside a transaction that reads or writes.
+    [(busy, _, _)] = look(tmp_path / "test.db", "PRAGMA wal_checkpoint(TRUNCATE)")
+    assert busy == 0
 
 
 Metadata = Sequence[tuple[str, str | bytes]]

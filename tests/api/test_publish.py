@@ -147,16 +147,21 @@ async def test_same_content_again_is_a_duplicate_with_its_first_count(service: S
         event(event_id="e1", resource=Resource(id="acc_2")),
         event(event_id="e1", account_connected=AccountConnected(integration="slack")),
         event(event_id="e1", timestamp=Timestamp(seconds=1)),
+        event(event_id="e1", resource=Resource(type="workspace", id="acc_1")),
+        event(event_id="e1", account_disconnected={"integration": "gmail"}),
     ],
 )
 async def test_other_content_under_a_stored_id_is_refused(service: Service, other: Event) -> None:
+    await service.subscribe()
     await service.publish(event(event_id="e1"))
+    before = await service.stored()
     failure = await failure_of(service.publish(event(event_id="e2"), other))
     assert failure.code is grpc.StatusCode.ALREADY_EXISTS
     assert failure.reason == "EVENT_ID_CONFLICT"
     assert failure.resource == ("event", "e1")
     assert "events[1]" in failure.message
-    assert [one.event_id for one in await service.stored()] == ["e1"]
+    assert await service.stored() == before
+    assert len(service.lanes.noticed) == 1
 
 
 async def test_same_id_of_another_tenant_is_another_event(service: Service) -> None:

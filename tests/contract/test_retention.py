@@ -75,10 +75,23 @@ async def _delivered(store: Store, *event_ids: str) -> Sequence[Lease]:
 
 async def test_after_that_the_same_id_is_a_new_event(store: Store) -> None:
     await _delivered(store, "e1")
-    assert (await store.accept([event("e1")], now=WEEK))[0].duplicate
+    [known] = await store.accept([event("e1")], now=WEEK)
+    assert (known.event_id, known.duplicate, known.delivery_count) == ("e1", True, 1)
     await prune(store, now=WEEK)
     [again] = await store.accept([event("e1", content='{"other":1}')], now=WEEK)
     assert (again.duplicate, again.delivery_count) == (False, 1)
+
+
+async def test_an_event_is_known_with_its_first_count_while_any_of_it_is_kept(
+    store: Store,
+) -> None:
+    taken, failed = await lane(store, "taken"), await lane(store, "failed")
+    await store.accept([event("e1")], now=NOW)
+    await end(store, taken, Succeed())
+    await end(store, failed, FAILED)
+    assert await prune(store, now=WEEK) == 1
+    [known] = await store.accept([event("e1")], now=MONTH - timedelta(seconds=1))
+    assert (known.duplicate, known.delivery_count) == (True, 2)
 
 
 async def test_a_failure_is_kept_longer_and_keeps_its_event(store: Store) -> None:

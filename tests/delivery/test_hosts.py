@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from urllib.parse import urlsplit
@@ -178,6 +179,23 @@ async def test_a_host_that_takes_what_it_gets_is_sent_all_at_once(store: Store) 
     await fill(engine, 20)
     await live(engine, world, until=NOW)
     assert len(world.calls) >= 90 * 20 + 10 * OPEN_AFTER
+
+
+async def test_an_endpoint_that_moves_to_another_host_does_not_wait_for_the_former(
+    store: Store,
+) -> None:
+    engine, world = bounded(store, lambda uri, _: Answer(200 if uri == OTHER else 404))
+    await subscribe(store, 50)
+    await fill(engine, 1)
+    await live(engine, world, until=NOW)
+    waits = f"https://victim.example/{TENANT}/40"
+    assert waits not in [call.uri for call in world.calls]
+    name = SubscriptionId(f"{TENANT}-40")
+    moved = replace(await store.get(TENANT, name), endpoint_uri=OTHER)
+    changed = await store.replace(moved, now=NOW)
+    engine.lanes.notice([changed.lane], due=NOW)
+    await live(engine, world, until=NOW)
+    assert [call.uri for call in world.calls][LIMIT:] == [OTHER]
 
 
 async def test_new_subscriptions_find_a_host_as_the_deleted_ones_left_it(store: Store) -> None:

@@ -72,13 +72,16 @@ async def test_a_failing_endpoint_is_only_probed(build: Build) -> None:
     assert tries[0] >= 1000 - len(world.calls)
 
 
-async def test_retry_after_of_one_delivery_holds_for_all_of_its_lane(build: Build) -> None:
-    answers = iter([Answer(429, retry_after="7")])
+@pytest.mark.parametrize("status", [429, 503, 500, 301])
+async def test_retry_after_of_one_delivery_holds_for_all_of_its_lane(
+    build: Build, status: int
+) -> None:
+    answers = iter([Answer(status, retry_after="7")])
     engine, world = build(lambda _, __: next(answers, Answer()))
     await engine.store.create(subscription(max_concurrent_attempts=1))
     await engine.publish("e1", "e2", "e3")
     await live(engine, world, until=HOUR)
-    assert [call.status for call in world.calls] == [429, 200, 200, 200]
+    assert [call.status for call in world.calls] == [status, 200, 200, 200]
     assert world.calls[1].at == NOW + timedelta(seconds=7)
 
 

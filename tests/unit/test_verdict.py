@@ -65,7 +65,18 @@ def test_jitter_scales_the_delay(jitter: float, seconds: int) -> None:
     assert _decide(Outcome.REJECTED, jitter=jitter) == RetryAt(NOW + timedelta(seconds=seconds))
 
 
-@pytest.mark.parametrize(("asked", "seconds"), [("7", 7), ("1", 5), ("nonsense", 5)])
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("7", 7),
+        ("1", 5),
+        ("0", 5),
+        ("nonsense", 5),
+        ("Thu, 01 Jan 2026 00:00:07 GMT", 7),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 5),
+        ("9" * 4000, 24 * 3600),
+    ],
+)
 def test_retry_after_only_lengthens_the_delay(asked: str, seconds: int) -> None:
     assert _decide(Outcome.REJECTED, retry_after=asked) == RetryAt(NOW + timedelta(seconds=seconds))
 
