@@ -49,7 +49,7 @@ from signalpost.sender.guard import Listener
 from signalpost.sender.pool import MAX_IDLE
 from signalpost.sender.sender import HttpSender
 from signalpost.settings import Address, Settings
-from signalpost.store import DatabaseRefused, Store
+from signalpost.store import DatabaseRefused, MasterKeyInvalid, Store
 from signalpost.subscriptions.changing import Changer
 from signalpost.subscriptions.keys import KeyRing
 from signalpost.subscriptions.lifecycle import Lifecycle
@@ -229,8 +229,10 @@ def _begin_metrics(
 async def _open_store(settings: Settings) -> Store:
     try:
         store = await Store.open(settings.database, master_key=settings.master_key)
-    except DatabaseRefused as error:
+    except MasterKeyInvalid as error:
         raise StartFailed(str(error)) from None
+    except DatabaseRefused as error:
+        raise StartFailed(f"--database (SIGNALPOST_DATABASE_URL): {error}") from None
     if store.made_key_file is not None:
         _logger.warning(
             "made a master key in %s: move it to a safe place and set SIGNALPOST_MASTER_KEY to"

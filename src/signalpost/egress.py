@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +25,9 @@ class EgressRefused(Exception):
     """The settings of the way out cannot be used; the message is one line."""
 
     def __init__(self, settings: Settings, error: OSError) -> None:
-        problem = f"{settings.egress_ca} holds no certificates (PEM): {error.strerror or error}"
+        problem = f"{settings.egress_ca} holds no certificates (PEM)"
+        if not isinstance(error, ssl.SSLError):  # whose text is that of a library
+            problem = f"cannot read {settings.egress_ca}: {error.strerror}"
         super().__init__(f"--egress-ca (SIGNALPOST_EGRESS_CA): {problem}")
 
 

@@ -130,15 +130,27 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = _REQUEST_SECONDS
+    error_content_type = _TEXT
+    error_message_format = "%(message)s\n"
     server: _Server
 
     def do_GET(self) -> None:
+        self.wfile.write(self._answer().body)
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def version_string(self) -> str:
+        """Name no versions."""
+        return "signalpost"
+
+    def _answer(self) -> _Answer:
         answer = self.server.answer(self.path)
         self.send_response(answer.status)
         self.send_header("content-type", answer.media_type)
         self.send_header("content-length", str(len(answer.body)))
         self.end_headers()
-        self.wfile.write(answer.body)
+        return answer
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: probes come every few seconds."""

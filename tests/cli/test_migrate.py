@@ -38,4 +38,5 @@ def test_what_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert len(ended.stderr.splitlines()) == 1
+    assert ended.stderr.startswith("--database (SIGNALPOST_DATABASE_URL): ")
     assert "signalpost.db" in ended.stderr

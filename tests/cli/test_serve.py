@@ -67,8 +67,12 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         ended = run("serve", "--listen", address, "--http", "127.0.0.1:0", cwd=tmp_path)
     assert ended.returncode == 1
-    assert address in ended.stderr
-    assert "Traceback" not in ended.stderr
+    [line] = ended.stderr.splitlines()[-1:]
+    assert line == (
+        f"--listen (SIGNALPOST_LISTEN): cannot listen on {address}: Address already in use"
+    )
+    # Besides what the first start on a database logs there is nothing.
+    assert not [other for other in ended.stderr.splitlines()[:-1] if not other.startswith("{")]
 
 
 def test_a_database_in_use_is_refused(tmp_path: Path) -> None:
@@ -76,5 +80,41 @@ def test_a_database_in_use_is_refused(tmp_path: Path) -> None:
         served.wait_for(r"gRPC +\S+$")
         ended = run("serve", *FREE, cwd=tmp_path)
     assert ended.returncode == 1
-    assert "signalpost.db" in ended.stderr
-    assert "Traceback" not in ended.stderr
+    [line] = ended.stderr.splitlines()
+    assert line == (
+        f"--database (SIGNALPOST_DATABASE_URL): {tmp_path}/signalpost.db is in use by another"
+        " process"
+    )
+
+
+def test_a_master_key_that_is_missing_is_not_laid_on_the_database(tmp_path: Path) -> None:
+    with running("serve", *FREE, cwd=tmp_path) as served:
+        served.wait_for(r"gRPC +\S+$")
+    (tmp_path / "signalpost.db.key").unlink()
+    ended = run("serve", *FREE, cwd=tmp_path)
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("secrets in ")
+
+
+def test_a_file_without_certificates_is_said_without_the_words_of_a_library(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "ca.pem").write_text("nothing")
+    ended = run("serve", *FREE, "--egress-ca", "ca.pem", cwd=tmp_path)
+    assert ended.returncode == 1
+    line = ended.stderr.splitlines()[-1]
+    assert line == "--egress-ca (SIGNALPOST_EGRESS_CA): ca.pem holds no certificates (PEM)"
+
+
+def test_probes_may_ask_for_the_head_alone_and_learn_no_versions(tmp_path: Path) -> None:
+    with running("serve", *FREE, cwd=tmp_path) as served:
+        url = served.wait_for(r"health +(\S+), /readyz and /metrics$")[1]
+        shown, head = httpx.get(url, timeout=30), httpx.head(url, timeout=30)
+        posted = httpx.post(url, timeout=30)
+    assert (shown.status_code, shown.text) == (200, "ok\n")
+    assert (head.status_code, head.text) == (200, "")
+    assert head.headers["content-length"] == shown.headers["content-length"]
+    assert "python" not in str([*shown.headers.items(), *posted.headers.items()]).lower()
+    assert posted.status_code == 501
+    assert "<" not in posted.text

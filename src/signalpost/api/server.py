@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -67,8 +68,8 @@ _Health = health.aio.HealthServicer
 class AddressUnavailable(Exception):
     """The server cannot listen where it should."""
 
-    def __init__(self, address: str) -> None:
-        super().__init__(f"cannot listen on {address}: is it in use, or not of this machine?")
+    def __init__(self, address: str, problem: str) -> None:
+        super().__init__(f"cannot listen on {address}: {problem}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,10 +192,31 @@ def _rehearsal(services: Services) -> Rehearsal:
 
 
 def _bind(server: grpc.aio.Server, address: str) -> int:
+    # First by a socket: grpc does not say why it cannot, but to standard error.
+    if problem := _obstacle(address):
+        raise AddressUnavailable(address, problem)
     try:
         port = server.add_insecure_port(address)
     except RuntimeError:
         port = 0
     if port == 0:
-        raise AddressUnavailable(address)
+        raise AddressUnavailable(address, "is it in use, or not of this machine?")
     return port
+
+
+def _obstacle(address: str) -> str | None:
+    """Say why nothing can listen on `host:port`, if so; of a name one address is enough."""
+    host, _, port = address.rpartition(":")
+    problem = None
+    for family, kind, *_, place in socket.getaddrinfo(
+        host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(place)
+            except OSError as error:
+                problem = error.strerror
+            else:
+                return None
+    return problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -142,7 +143,9 @@ async def _listen(listener: Listener, *, port: int, folder: Path) -> int:
             listener.console.print(_greeting(listener, bound, made.ca_file), soft_wrap=True)
             await asyncio.Event().wait()
     except OSError as error:
-        return _failed(f"cannot listen on {HOST}:{port}: {error.strerror or error}")
+        # Not its own text, which tells of the call that failed.
+        problem = os.strerror(error.errno) if error.errno else error
+        return _failed(f"cannot listen on {HOST}:{port}: {problem}")
     return 0
 
 

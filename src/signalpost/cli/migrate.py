@@ -25,7 +25,7 @@ def migrate(database: str | None) -> None:
     try:
         before, after = store.migrate(settings.database)
     except store.DatabaseRefused as refused:
-        click.echo(visible(str(refused)), err=True)
+        click.echo(visible(f"--database (SIGNALPOST_DATABASE_URL): {refused}"), err=True)
         raise click.exceptions.Exit(1) from None
     if before == after:
         click.echo(f"The database is up to date: {after}")
