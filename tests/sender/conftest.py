@@ -49,6 +49,17 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def system_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[trustme.CA]:
+    """The one root of the system: to read its 150 anew takes longer than most tests."""
+    authority, folder = trustme.CA(), tmp_path_factory.mktemp("system")
+    authority.cert_pem.write_to_path(str(folder / "roots.pem"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(folder / "roots.pem"))
+        patch.setenv("SSL_CERT_DIR", str(folder))
+        yield authority
+
+
 @pytest.fixture
 def ca_file(authority: trustme.CA, tmp_path: Path) -> Iterator[Path]:
     with authority.cert_pem.tempfile(dir=str(tmp_path)) as path:

@@ -100,6 +100,15 @@ async def test_a_certificate_that_does_not_hold_gets_no_byte_of_the_request(
     assert (receiver.connections, receiver.requests) == (0, [])
 
 
+async def test_the_roots_of_the_system_hold_beside_a_file_of_others(
+    sender: HttpSender, receivers: Receivers, system_authority: trustme.CA
+) -> None:
+    context = server_context(system_authority.issue_cert(NAME))
+    receiver = await receivers.start(answering(OK), tls=context)
+    result = await sender.send(webhook(f"https://{NAME}:{receiver.port}/"))
+    assert result.outcome is Outcome.SUCCEEDED
+
+
 def only(version: ssl.TLSVersion, *, suites: str = "") -> Callable[[ssl.SSLContext], None]:
     """Let a server speak this version only, and of TLS 1.2 these suites."""
 
