@@ -22,6 +22,7 @@ from signalpost.v1.event_service_pb2_grpc import EventServiceStub
 from signalpost.v1.subscription_pb2 import RetryPolicy, Subscription
 from signalpost.v1.subscription_service_pb2 import CreateSubscriptionRequest
 from signalpost.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+from tests.e2e.forked import Process, fork
 
 START_SECONDS = 30
 
@@ -30,7 +31,8 @@ START_SECONDS = 30
 class Service:
     """Starts, kills and stops one server; its database stays in `folder` from run to run.
 
-    `within` is a command that runs another one within limits.
+    `within` is a command that runs another one within limits. A service with limits or an
+    environment of its own loads all of its code anew, others are forked.
     """
 
     folder: Path
@@ -39,7 +41,7 @@ class Service:
     listen: str = "127.0.0.1:0"
     environment: dict[str, str] = field(default_factory=dict)
     within: tuple[str, ...] = ()
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
     log: list[str] = field(default_factory=list)
     _logged: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -64,11 +66,18 @@ class Service:
         return await self.process.wait()
 
     async def _spawn(self, failpoint: str) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            *(*self.within, sys.executable, "-m", "signalpost", "serve", *self.options),
+        command = (
+            *("serve", *self.options),
             *("--database", f"sqlite:///{self.folder / 'signalpost.db'}"),
             *("--listen", self.listen, "--http", "127.0.0.1:0", "--egress-ca", str(self.ca)),
-            env=_untraced() | self.environment | {"SIGNALPOST_FAILPOINT": failpoint},
+        )
+        environment = _untraced() | self.environment | {"SIGNALPOST_FAILPOINT": failpoint}
+        if not self.environment and not self.within:
+            self.process = await fork(*command, environment=environment)
+            return
+        self.process = await asyncio.create_subprocess_exec(
+            *(*self.within, sys.executable, "-m", "signalpost", *command),
+            env=environment,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
