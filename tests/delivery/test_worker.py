@@ -1,4 +1,5 @@
 import asyncio
+import logging
 from datetime import timedelta
 
 import pytest
@@ -39,6 +40,19 @@ async def test_the_schedule_is_that_of_the_policy_and_then_it_gives_up(engine: E
     )
     engine.clock.advance(days=30)
     assert await engine.work() == 0
+
+
+async def test_a_failed_attempt_is_told_with_whose_it_was(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    await engine.store.create(subscription("crm"))
+    engine.sender.outcomes = [Outcome.REJECTED]
+    await engine.publish("event")
+    with caplog.at_level(logging.INFO, "signalpost.delivery.worker"):
+        assert await engine.work() == 1
+    [told] = [vars(one) for one in caplog.records if one.getMessage() == "attempt"]
+    assert (told["subscription_id"], told["event_id"]) == ("crm", "event")
+    assert told["outcome"] == "REJECTED"
 
 
 async def test_no_more_attempts_than_slots_are_under_way(store: Store) -> None:

@@ -17,7 +17,7 @@ from signalpost.domain.delivery import Attempt, FailureReason, Lease
 from signalpost.domain.errors import NotFound
 from signalpost.domain.ids import delivery_id
 from signalpost.domain.outcome import AttemptResult, Outcome
-from signalpost.domain.subscription import RetryPolicy
+from signalpost.domain.subscription import RetryPolicy, Subscription
 from signalpost.domain.verdict import GiveUp, Verdict, decide
 from signalpost.ports import (
     AttemptRecord,
@@ -64,7 +64,7 @@ class Attempter:
 
     async def _decided(self, lease: Lease, start: datetime, span: Span) -> AttemptRecord:
         try:
-            result, policy = await self._make(lease, start, span)
+            result, subscription = await self._make(lease, start, span)
         except NotFound:
             return _given_up(lease, start, "SUBSCRIPTION_DELETED", "the subscription was deleted")
         except SecretUnreadable as error:
@@ -74,6 +74,7 @@ class Attempter:
         except Exception:  # a bug met by one delivery must not stop the others
             _logger.exception("delivery %s failed inside the service", delivery_id(lease.key))
             return _given_up(lease, start, "INTERNAL", "the service failed; see its log")
+        policy = RetryPolicy() if subscription is None else subscription.retry_policy
         verdict = decide(
             result,
             tries=lease.tries + 1,
@@ -82,7 +83,7 @@ class Attempter:
             now=self._clock.now(),
             jitter=self._jitter(),
         )
-        return _record(lease, start, result, verdict)
+        return _record(lease, start, result, verdict, subscription)
 
     def interrupt(self) -> None:
         """End all attempts under way now, as INTERRUPTED."""
@@ -92,14 +93,13 @@ class Attempter:
 
     async def _make(
         self, lease: Lease, start: datetime, span: Span
-    ) -> tuple[AttemptResult, RetryPolicy]:
-        policy = RetryPolicy()
+    ) -> tuple[AttemptResult, Subscription | None]:
+        subscription = None
         task = _current_task()
         self._under_way.add(task)
         try:
             failpoints.hit("worker.on_event", subject=lease.event_id)
             subscription = await self._targets.of(lease)
-            policy = subscription.retry_policy
             tracing.aimed(span, subscription)
             request = build_request(
                 subscription,
@@ -110,11 +110,12 @@ class Attempter:
                 wall=self._clock.wall(),
                 user_agent=self._user_agent,
             )
-            return await self._sender.send(request), policy
+            return await self._sender.send(request), subscription
         except asyncio.CancelledError:
             if task not in self._interrupted or task.uncancel():
                 raise
-            return _not_made("SERVICE_STOPPED", "the service stopped during the attempt"), policy
+            interrupted = _not_made("SERVICE_STOPPED", "the service stopped during the attempt")
+            return interrupted, subscription
         finally:
             self._under_way.discard(task)
             self._interrupted.discard(task)
@@ -140,7 +141,16 @@ def _not_made(error_code: str, error_message: str) -> AttemptResult:
 
 
 def _record(
-    lease: Lease, start: datetime, result: AttemptResult, verdict: Verdict
+    lease: Lease,
+    start: datetime,
+    result: AttemptResult,
+    verdict: Verdict,
+    subscription: Subscription | None = None,
 ) -> AttemptRecord:
     attempt = Attempt(number=lease.number, trigger=lease.trigger, start_time=start, result=result)
-    return AttemptRecord(lease=lease, attempt=attempt, verdict=verdict)
+    return AttemptRecord(
+        lease=lease,
+        attempt=attempt,
+        verdict=verdict,
+        subscription_id=None if subscription is None else subscription.subscription_id,
+    )

@@ -160,6 +160,7 @@ def _log(record: AttemptRecord, *, held: bool) -> None:
         "attempt",
         extra={
             "delivery_id": delivery_id(lease.key),
+            "subscription_id": record.subscription_id or "",
             "event_id": lease.event_id,
             "event_type": lease.event_type,
             "tenant_id": lease.tenant_id,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from signalpost.domain.delivery import Attempt, Lease
-from signalpost.domain.ids import LaneId
+from signalpost.domain.ids import LaneId, SubscriptionId
 from signalpost.domain.lane import Lane
 from signalpost.domain.pace import Pace
 from signalpost.domain.subscription import Subscription
@@ -20,13 +20,15 @@ from signalpost.ports.lanes import Backlog, Paced, Pick
 class AttemptRecord:
     """An attempt that ended, and what follows from it.
 
-    `pace` is what was learned of the endpoint, if that is to be stored.
+    `pace` is what was learned of the endpoint, if that is to be stored. `subscription_id` is for
+    the log: None if the attempt did not come as far as to know it.
     """
 
     lease: Lease
     attempt: Attempt
     verdict: Verdict
     pace: Pace | None = None
+    subscription_id: SubscriptionId | None = None
 
 
 @dataclass(frozen=True, slots=True)
