@@ -1,6 +1,6 @@
 """Clocks that are set while the service runs, and while it does not."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -134,3 +134,21 @@ async def test_the_circuit_of_a_dead_endpoint_is_probed_as_if_no_clock_was_set(
     assert FIRST_GAP * 0.8 <= delay <= FIRST_GAP * 1.2
     await ends(again)
     assert len(again.sender.requests) == OPEN_AFTER
+
+
+@pytest.mark.parametrize("year", [2038, 2106])
+async def test_the_end_of_32_bits_is_a_moment_like_any_other(store: Store, year: int) -> None:
+    seconds = 2**31 if year == 2038 else 2**32
+    before = datetime.fromtimestamp(seconds - 30, UTC)
+    engine = await restarted(store, at=before)
+    await store.create(subscription(retry_policy=POLICY))
+    await engine.publish("event")
+    engine.sender.outcomes = [Outcome.REJECTED]
+    await engine.work()
+    again = await restarted(store, at=before + timedelta(seconds=1))
+    assert await ends(again) == [timedelta(seconds=59)]
+    [delivery] = await again.deliveries()
+    assert delivery.state is DeliveryState.SUCCEEDED
+    assert [attempt.start_time for attempt in delivery.attempts] == [before, before + MINUTE]
+    [request] = again.sender.requests
+    assert request.headers["webhook-timestamp"] == str(seconds + 30)

@@ -141,7 +141,7 @@ async def test_one_who_gives_up_does_not_end_the_lookup_of_others(
 async def test_names_that_never_resolve_do_not_delay_another(
     sender: HttpSender, receivers: Receivers, names: NameServer, tls: ssl.SSLContext
 ) -> None:
-    dead = [f"dead{number}.example" for number in range(10)]
+    dead = [f"dead{number}.example" for number in range(100)]
     names.zone |= dict.fromkeys(dead)
     receiver = await receivers.start(answering(OK), tls=tls)
     waiting = [asyncio.create_task(sender.send(webhook(f"https://{name}/"))) for name in dead]

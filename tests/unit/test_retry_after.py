@@ -39,6 +39,7 @@ def test_seconds_and_all_three_dates_are_read(text: str) -> None:
         "Thu, 01 Jan 1970 00:00:00 GMT",
         "Mon, 99 Foo 0000",
         "Sun, 06 Nov 1994 24:60:61 GMT",
+        "Sun, 06 Nov 1995 08:49:61 GMT",
         "Sun, 06 Nov 1995 25:00:00 GMT",
         "Sun, 30 Feb 1995 00:00:00 GMT",
         "Sun, 06 Nov 10000 08:49:37 GMT",
@@ -47,6 +48,11 @@ def test_seconds_and_all_three_dates_are_read(text: str) -> None:
 )
 def test_the_past_and_nonsense_ask_for_nothing(text: str) -> None:
     assert parse_retry_after(text, now=NOW) == timedelta()
+
+
+def test_a_leap_second_is_the_first_of_the_next_minute() -> None:
+    text = "Sun, 06 Nov 1994 08:49:60 GMT"
+    assert parse_retry_after(text, now=NOW) == timedelta(seconds=30)
 
 
 @pytest.mark.parametrize("text", ["86401", "9" * 4000, "Fri, 31 Dec 9999 23:59:59 GMT"])

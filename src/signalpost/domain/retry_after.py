@@ -32,6 +32,11 @@ def _parse_date(text: str) -> datetime | None:
         return None
     try:
         fields = parsedate(text)
-        return None if fields is None else datetime(*fields[:6], tzinfo=UTC)
+        if fields is None:
+            return None
+        year, month, day, hour, minute, second = fields[:6]
+        # A leap second is the first one of the next minute, where times are counted.
+        leap = timedelta(seconds=second == 60)
+        return datetime(year, month, day, hour, minute, second - leap.seconds, tzinfo=UTC) + leap
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
