@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +33,8 @@ DEFAULT_HOST_CONCURRENCY = 256
 DEFAULT_HOST_FAILURE_RATE = 10
 DEFAULT_LOG_LEVEL = "info"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
+_PREFIX = "SIGNALPOST_"
+_CLOSE = 0.8
 MASTER_KEY_BYTES = 32
 """Length of the master key: AES-256."""
 
@@ -113,6 +116,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
         master_key=source.read(None, "MASTER_KEY", default=None, parse=_master_key),
         failpoint=source.read(None, "FAILPOINT", default=None, parse=_failpoint),
     )
+    source.find_misspelt()
     if source.problems:
         raise SettingsInvalid("\n".join(source.problems))
     return settings
@@ -124,6 +128,7 @@ class _Source:
     def __init__(self, flags: Mapping[str, object], environment: Mapping[str, str]) -> None:
         self._flags = flags
         self._environment = environment
+        self._names: list[str] = []
         self.problems: list[str] = []
 
     def count(self, flag: str, *, default: int) -> int:
@@ -132,7 +137,8 @@ class _Source:
         return self.read(flag, name, default=default, parse=_positive)
 
     def read(self, flag: str | None, name: str, *, default: T, parse: Callable[[str], T]) -> T:
-        variable = f"SIGNALPOST_{name}"
+        variable = _PREFIX + name
+        self._names.append(name)
         given = self._flags.get(flag.replace("-", "_")) if flag else None
         text = _text(given) if given is not None else self._environment.get(variable, "")
         if not text:
@@ -143,6 +149,16 @@ class _Source:
             place = f"--{flag} ({variable})" if flag else variable
             self.problems.append(f"{place}: {error}")
             return default
+
+    def find_misspelt(self) -> None:
+        """Add variables that look like one that was read; an orchestrator may set others."""
+        for variable in self._environment:
+            name = variable.removeprefix(_PREFIX)
+            if name == variable or name in self._names:
+                continue
+            for meant in get_close_matches(name, self._names, n=1, cutoff=_CLOSE):
+                problem = f"there is no such setting; did you mean {_PREFIX}{meant}?"
+                self.problems.append(f"{variable}: {problem}")
 
 
 def _retention(source: _Source) -> Retention:

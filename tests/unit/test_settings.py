@@ -178,6 +178,26 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("SIGNALPOST_RETENTON", "SIGNALPOST_RETENTION"),
+        ("SIGNALPOST_DATABASE", "SIGNALPOST_DATABASE_URL"),
+        ("SIGNALPOST_EGRESS_PORT", "SIGNALPOST_EGRESS_PORTS"),
+        ("SIGNALPOST_MASTERKEY", "SIGNALPOST_MASTER_KEY"),
+    ],
+)
+def test_a_misspelt_variable_is_not_passed_over(variable: str, meant: str) -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        load({}, {variable: "hunter2"})
+    assert str(caught.value) == f"{variable}: there is no such setting; did you mean {meant}?"
+
+
+def test_variables_that_an_orchestrator_sets_are_no_mistakes() -> None:
+    names = ["PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_9464_TCP_ADDR"]
+    assert load({}, {f"SIGNALPOST_{name}": "x" for name in names}) == load({}, {})
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:50051", "192.0.2.1:50051"])
 def test_callers_of_other_machines_are_shut_out(address: str) -> None:
     with pytest.raises(SettingsInvalid, match="cannot authenticate callers"):
