@@ -64,11 +64,15 @@ class Subscription(_message.Message):
         SUSPENSION_REASON_UNSPECIFIED: Subscription._SuspensionReason.ValueType  # 0
         """Not suspended."""
         ENDPOINT_FAILING: Subscription._SuspensionReason.ValueType  # 1
-        """Every attempt failed for too long."""
+        """Every attempt of five days failed, ten at least and two of them in the
+        last twelve hours.
+        """
         ENDPOINT_GONE: Subscription._SuspensionReason.ValueType  # 2
         """The endpoint answered 410 Gone."""
         ENDPOINT_FORBIDDEN: Subscription._SuspensionReason.ValueType  # 3
-        """The endpoint resolves to an address that is not allowed."""
+        """The endpoint led to an address that is not allowed in ten attempts in a
+        row, over an hour or more.
+        """
 
     class SuspensionReason(_SuspensionReason, metaclass=_SuspensionReasonEnumTypeWrapper):
         """Why the service suspended a subscription."""
@@ -76,11 +80,15 @@ class Subscription(_message.Message):
     SUSPENSION_REASON_UNSPECIFIED: Subscription.SuspensionReason.ValueType  # 0
     """Not suspended."""
     ENDPOINT_FAILING: Subscription.SuspensionReason.ValueType  # 1
-    """Every attempt failed for too long."""
+    """Every attempt of five days failed, ten at least and two of them in the
+    last twelve hours.
+    """
     ENDPOINT_GONE: Subscription.SuspensionReason.ValueType  # 2
     """The endpoint answered 410 Gone."""
     ENDPOINT_FORBIDDEN: Subscription.SuspensionReason.ValueType  # 3
-    """The endpoint resolves to an address that is not allowed."""
+    """The endpoint led to an address that is not allowed in ten attempts in a
+    row, over an hour or more.
+    """
 
     @_typing.final
     class HeadersEntry(_message.Message):
