@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from signalpost.v1.delivery_pb2 import Delivery
+from signalpost.v1.event_service_pb2 import WatchEventsRequest
 from tests.e2e.receiver import Receiver
 from tests.e2e.service import Service, connected
 
@@ -57,6 +58,27 @@ def restore(folder: Path) -> None:
     (folder / "backup.db").replace(folder / "signalpost.db")
 
 
+async def end_of_log(service: Service) -> str:
+    """Return a cursor behind all that is stored."""
+    call = service.events.WatchEvents(WatchEventsRequest(), timeout=30)
+    async for response in call:
+        call.cancel()
+        return response.cursor
+    raise AssertionError("the first response comes at once")
+
+
+async def following(service: Service, cursor: str, number: int) -> set[str]:
+    """Return the next events behind a cursor."""
+    found: set[str] = set()
+    call = service.events.WatchEvents(WatchEventsRequest(cursor=cursor), timeout=30)
+    async for response in call:
+        found.update(event.event_id for event in response.events)
+        if len(found) >= number:
+            call.cancel()
+            break
+    return found
+
+
 async def test_a_copy_made_under_load_has_all_that_was_acknowledged_before(
     service: Service, receiver: Receiver
 ) -> None:
@@ -70,6 +92,7 @@ async def test_a_copy_made_under_load_has_all_that_was_acknowledged_before(
     await publishing.until(len(publishing.acknowledged) + ENOUGH)
     task.cancel()
     await asyncio.wait([task])
+    cursor = await end_of_log(service)
     await service.kill()
     restore(service.folder)
 
@@ -78,6 +101,7 @@ async def test_a_copy_made_under_load_has_all_that_was_acknowledged_before(
     assert before <= restored < set(publishing.acknowledged)
     lost = set(publishing.acknowledged) - restored
     await service.publish(*(connected(event_id) for event_id in sorted(lost)))
+    assert await following(service, cursor, len(lost)) == lost
     deliveries = await service.drained()
     assert {delivery.state for delivery in deliveries} == {Delivery.SUCCEEDED}
     assert len(deliveries) == len(publishing.acknowledged)
