@@ -171,6 +171,26 @@ async def test_a_page_is_queued_once_whatever_is_repeated(store: Store) -> None:
     assert len(await claim(store, lane_id, now=LATER)) == 1
 
 
+@pytest.mark.parametrize("scope", [ReplayScope.ALL, ReplayScope.MISSING])
+async def test_a_page_that_is_repeated_after_its_deliveries_queues_none_again(
+    store: Store, scope: ReplayScope
+) -> None:
+    """As a caller does who did not hear that it was queued."""
+    if scope is ReplayScope.MISSING:
+        await store.accept([event("e1"), event("e2")], now=NOW)
+        lane_id = await lane_with(store)
+    else:
+        lane_id = await failed_lane(store, "e1", "e2")
+    replay = await begun(store, order(scope))
+    page = await store.repairs.find_replayable(replay.order, after=None, limit=1, now=LATER)
+    await store.repairs.queue_page(replay, page, now=LATER)
+    [lease] = await claim(store, lane_id, now=LATER)
+    assert await store.record(ended(lease), now=LATER)
+    again = await store.repairs.queue_page(replay, page, now=LATER)
+    assert (again.replay.delivery_count, again.lane) == (1, None)
+    assert await claim(store, lane_id, now=LATER) == []
+
+
 async def test_a_replay_goes_on_after_a_restart(store: Store, database_url: str) -> None:
     await failed_lane(store, "e1", "e2", "e3")
     replay = await begun(store, order())

@@ -50,6 +50,7 @@ NINE = hours(*range(9))
         (NINE + hours(FIVE_DAYS - 1, FIVE_DAYS), SuspensionReason.ENDPOINT_FAILING),
         (NINE + hours(FIVE_DAYS - 1, FIVE_DAYS - 0.001), None),
         (hours(*range(8)) + hours(FIVE_DAYS), None),
+        (hours(*range(7)) + hours(FIVE_DAYS - 12, FIVE_DAYS), None),
         (hours(*range(8)) + hours(FIVE_DAYS - 12, FIVE_DAYS), SuspensionReason.ENDPOINT_FAILING),
         # A quiet endpoint: what failed of late is this one attempt.
         (NINE + hours(FIVE_DAYS + 40), None),
