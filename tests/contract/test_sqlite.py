@@ -286,3 +286,29 @@ async def test_writer_is_where_the_loop_is_while_there_is_much_to_do(store: Stor
         assert await asyncio.gather(*asked) == [{last}] * 8
     finally:
         os.sched_setaffinity(here, anywhere)
+
+
+async def test_a_caller_that_goes_away_in_a_round_keeps_no_other_from_its_answer(
+    store: Store,
+) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def hold(_: Connection, __: None) -> None:
+        begun.set()
+        release.wait()
+
+    async with held_writer(store) as held:
+        leaving = asyncio.create_task(store.accept([event("e1")], now=NOW))
+        await held.submitted(1)
+        holding = asyncio.create_task(store._writer.submit(one_by_one(hold), None))
+        await held.submitted(2)
+        staying = asyncio.create_task(store.accept([event("e2")], now=NOW))
+        await held.submitted(3)
+    await asyncio.to_thread(begun.wait)
+    leaving.cancel()
+    release.set()
+    async with asyncio.timeout(30):
+        [accepted] = await staying
+        await holding
+    assert accepted.event_id == "e2"
+    assert [one.duplicate for one in await store.accept([event("e1")], now=NOW)] == [True]

@@ -44,12 +44,13 @@ class Handshaker:
         Raises EndpointUnverified.
         """
         host = host_of(subscription.endpoint_uri)
-        async with self._turns.turn(host):
+        async with self._turns.turn(host) as turn:
             with self._tracing.handshake() as span:
                 tracing.aimed(span, subscription)
                 answer = await self._sender.options(self._request(subscription))
                 tracing.attempted(span, answer.result)
-        judgement = self._judged(answer.result, answer.headers)
+            judgement = self._judged(answer.result, answer.headers)
+            turn.worked = isinstance(judgement, Consent)
         _log(subscription, answer.result, judgement)
         if isinstance(judgement, Refusal):
             status_code = answer.result.status_code or None

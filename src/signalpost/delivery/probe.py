@@ -13,7 +13,7 @@ from signalpost.delivery.turns import Turns
 from signalpost.domain.delivery import Attempt, Trigger
 from signalpost.domain.event import Event
 from signalpost.domain.lane import host_of
-from signalpost.domain.outcome import AttemptResult
+from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.subscription import Subscription
 from signalpost.ports import Clock, Sender, WebhookRequest
 from signalpost.telemetry import tracing
@@ -54,8 +54,10 @@ class Prober:
 
         Now, or once it is its turn: calls together make few requests to a host at once.
         """
-        async with self._turns.turn(host_of(subscription.endpoint_uri)):
-            return await self._probe(subscription, event)
+        async with self._turns.turn(host_of(subscription.endpoint_uri)) as turn:
+            probe = await self._probe(subscription, event)
+            turn.worked = probe.attempt.result.outcome is Outcome.SUCCEEDED
+        return probe
 
     async def _probe(self, subscription: Subscription, event: Event) -> Probe:
         start = self._clock.now()
