@@ -7,6 +7,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ from signalpost.clock import SystemClock
 from signalpost.domain.catalogue import RESERVED, RESOURCE_TYPES
 from tests.cli.processes import clean_environment, command, run, running
 from tests.conftest import Require
+
+HASTY = """
+from signalpost import __main__
+from signalpost.cli import demo
+
+demo.LIMIT_SECONDS = 12
+__main__.main()
+"""
+"""The command, but it does not wait for half a minute for deliveries that cannot succeed."""
 
 
 def test_there_is_one_example_of_each_type_that_publishers_send() -> None:
@@ -45,8 +55,17 @@ def test_once_shows_every_event_verified_and_one_retry(tmp_path: Path) -> None:
 
 
 def test_once_fails_and_says_what_failed(tmp_path: Path) -> None:
-    ended = run("demo", "--once", "--answer", "500", cwd=tmp_path)
+    ended = subprocess.run(
+        [sys.executable, "-c", HASTY, "demo", "--once", "--answer", "500"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert ended.returncode == 1
+    assert "\nThis took longer than 12 s." in ended.stdout
     assert "0 of 12 events delivered and verified in " in ended.stdout
     for name in set(RESOURCE_TYPES) - RESERVED:
         # After the first ten of all, only single attempts try whether it works again.

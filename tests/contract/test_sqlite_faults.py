@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +19,7 @@ from signalpost.store.events import AcceptCall
 from signalpost.store.writer import one_by_one
 from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
 from tests.contract.sqlite_file import in_writer
+from tests.namespaces import with_own_mounts
 
 
 async def test_full_database_refuses_all_of_a_call_and_goes_on_with_room(store: Store) -> None:
@@ -49,15 +47,7 @@ async def test_full_database_refuses_all_of_a_call_and_goes_on_with_room(store: 
 
 @pytest.mark.needs_root
 def test_full_disk_loses_nothing_acknowledged_and_needs_no_restart(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
-    program = Path(__file__).with_name("full_disk.py")
-    done = subprocess.run(
-        ["unshare", "--mount", sys.executable, str(program), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
+    done = with_own_mounts(Path(__file__).with_name("full_disk.py"), tmp_path)
     assert done.stdout == "full, freed, went on\n", done.stderr
 
 

@@ -1,14 +1,12 @@
 """Where the whole service connects, in a namespace with an internet of its own."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Require
+from tests.namespaces import with_own_network
 from tests.sender.test_internet import EMBEDDING, FORBIDDEN, NO_HOST, PUBLIC
 
 pytestmark = pytest.mark.needs_root
@@ -26,19 +24,8 @@ Zone = dict[str, list[str] | None]
 
 
 def visit(require: Require, folder: Path, zone: Zone, *options: str) -> dict[str, Any]:
-    done = subprocess.run(
-        ["unshare", "--net", "--mount", "sh", "-c", SETUP, sys.executable, str(ROOT)],
-        cwd=folder,
-        input=json.dumps({"zone": zone, "options": options}),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    require(done.returncode != 77, "needs IPv6")
-    require("Operation not permitted" not in done.stderr, "needs to make namespaces")
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
+    task = {"zone": zone, "options": options}
+    seen = with_own_network(require, SETUP, "--mount", folder=folder, task=task)
     assert seen["code"] == 0
     return seen
 

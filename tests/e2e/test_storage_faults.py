@@ -1,10 +1,7 @@
 """The real service on storage that is full, or that another process holds."""
 
 import asyncio
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,22 +14,12 @@ from google.rpc.status_pb2 import Status
 from signalpost.v1.delivery_pb2 import Delivery
 from tests.e2e.receiver import Receiver, Request
 from tests.e2e.service import Service, connected
+from tests.namespaces import with_own_mounts
 
 
 @pytest.mark.needs_root
 def test_full_disk_refuses_events_keeps_outcomes_and_needs_no_restart(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
-    program = Path(__file__).with_name("full_disk.py")
-    done = subprocess.run(
-        ["unshare", "--mount", sys.executable, str(program), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH")))),
-        },
-    )
+    done = with_own_mounts(Path(__file__).with_name("full_disk.py"), tmp_path)
     assert done.stdout == "full, went on with outcomes, freed, went on with all\n", done.stderr
 
 

@@ -31,6 +31,9 @@ CROWDED = {
 }
 """Less room than there are spans, and an exporter that would wait for ever."""
 
+AT_ONCE = {"OTEL_BSP_SCHEDULE_DELAY": "10"}
+"""Spans are exported as they end, not up to five seconds later."""
+
 PHASES = {
     f"signalpost.phase.{phase}_seconds" for phase in ("dns", "connect", "tls", "write", "wait")
 }
@@ -331,14 +334,14 @@ async def test_nothing_is_connected_to_if_the_variables_say_so(
     service: Service, receiver: Receiver, environment: dict[str, str]
 ) -> None:
     async with Silence() as silence:
-        service.environment = silence.environment | environment
+        service.environment = silence.environment | AT_ONCE | environment
         await service.start()
         await service.subscribe(receiver.url())
         await publish(service, connected("off"), traceparent=TRACE)
         await ended(service)
         assert receiver.requests[0].headers["traceparent"] == TRACE
         assert silence.connections == 0
-        service.environment = silence.environment
+        service.environment = silence.environment | AT_ONCE
         await service.start()
         await publish(service, connected("on"), traceparent=TRACE)
         await silence.connected()

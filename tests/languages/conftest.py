@@ -34,6 +34,26 @@ def make(target: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+async def said_by(*command: str | Path, folder: Path) -> tuple[str, str]:
+    """Run a program in a folder to its good end; return its output and its errors."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(PROGRAM_SECONDS):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, (output + errors).decode()
+    return output.decode(), errors.decode()
+
+
 @dataclass(frozen=True)
 class Program:
     """A compiled program of another language."""
@@ -42,20 +62,7 @@ class Program:
 
     async def run(self, address: str, *, event_id: str = "evt-1", others: int = 1) -> Any:
         """Publish an event, and others that are refused; return what it reads of both."""
-        process = await asyncio.create_subprocess_exec(
-            *(*self.command, address, event_id, str(others)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(PROGRAM_SECONDS):
-                output, errors = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert process.returncode == 0, errors.decode()
+        output, _ = await said_by(*self.command, address, event_id, str(others), folder=ROOT)
         return json.loads(output)
 
 

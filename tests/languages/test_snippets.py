@@ -5,7 +5,6 @@ Only the address differs, and around each stands what every program of its langu
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -17,7 +16,7 @@ import pytest
 
 from signalpost.v1.event_service_pb2 import ListEventsRequest
 from tests.e2e.service import Service
-from tests.languages.conftest import LANGUAGES, PROGRAM_SECONDS, ROOT, Program
+from tests.languages.conftest import LANGUAGES, ROOT, Program, said_by
 
 README = ROOT / "README.md"
 ADDRESS = "127.0.0.1:50051"
@@ -78,44 +77,26 @@ def snippet(language: str, address: str) -> str:
     return str(block).replace(ADDRESS, address)
 
 
-async def output_of(*command: str | Path, folder: Path) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=folder,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(PROGRAM_SECONDS):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, output.decode()
-    return output.decode()
-
-
 async def run_go(code: str, folder: Path) -> str:
     (folder / "main.go").write_text(GO.substitute(snippet=code))
-    return await output_of("go", "run", folder / "main.go", folder=LANGUAGES / "go")
+    return "".join(await said_by("go", "run", folder / "main.go", folder=LANGUAGES / "go"))
 
 
 async def run_typescript(code: str, folder: Path) -> str:
     (folder / "snippet.ts").write_text(TYPESCRIPT.substitute(snippet=code))
     (folder / "tsconfig.json").write_text(TSCONFIG)
     tools = LANGUAGES / "typescript/node_modules/.bin"
-    await output_of(tools / "tsc", "-p", folder, folder=folder)
+    await said_by(tools / "tsc", "-p", folder, folder=folder)
     made = folder / "out" / folder.relative_to(ROOT) / "snippet.js"
-    return await output_of("node", made, folder=folder)
+    return "".join(await said_by("node", made, folder=folder))
 
 
 async def run_java(code: str, folder: Path) -> str:
     (folder / "Snippet.java").write_text(JAVA.substitute(snippet=code))
     made = LANGUAGES / "java/target"
     path = f"{made / 'classes'}{os.pathsep}{(made / 'classpath').read_text()}"
-    return await output_of("java", "-cp", path, folder / "Snippet.java", folder=folder)
+    said = await said_by("java", "-cp", path, folder / "Snippet.java", folder=folder)
+    return "".join(said)
 
 
 RUNS: dict[str, tuple[str, Callable[[str, Path], Awaitable[str]]]] = {

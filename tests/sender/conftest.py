@@ -13,6 +13,7 @@ from signalpost.domain.address import EgressPolicy
 from signalpost.domain.ids import LaneId
 from signalpost.domain.subscription import IpNetwork
 from signalpost.ports import Sender, WebhookRequest
+from signalpost.sender import sender as sender_module
 from signalpost.sender.guard import Listener
 from signalpost.sender.resolver import Resolver
 from signalpost.sender.sender import HttpSender
@@ -81,6 +82,12 @@ def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificate.configure_cert(context)
     return context
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not read on for a whole second where a body does not end."""
+    monkeypatch.setattr(sender_module, "RESPONSE_READ_LIMIT", timedelta(seconds=0.2))
 
 
 class Senders:

@@ -152,6 +152,7 @@ async def test_a_cookie_does_not_come_back(sender: HttpSender, receivers: Receiv
     assert all("cookie" not in request.headers for request in receiver.requests)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize(
     "body",

@@ -30,6 +30,7 @@ async def test_a_connection_read_to_the_end_of_its_answer_is_used_again(
     assert [request.connection for request in receiver.requests] == [1, 1]
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "unread",
     [

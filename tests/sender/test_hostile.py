@@ -1,13 +1,10 @@
 """Every hostile receiver of the table, by the whole sender, over real sockets."""
 
 import asyncio
-from datetime import timedelta
-from unittest.mock import patch
 
 import pytest
 
 from signalpost.domain.outcome import MAX_RESPONSE_KEPT
-from signalpost.sender import sender as sender_module
 from signalpost.sender.connection import Connection
 from signalpost.sender.sender import HttpSender
 from tests.sender.conftest import NAME, webhook
@@ -18,6 +15,7 @@ LONG = 30.0
 """Time of an attempt that ends by itself: reaching it is a failure."""
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("case", HOSTILE, ids=lambda case: case.does)
 async def test_an_attempt_at_a_hostile_receiver_ends_as_it_must(
     sender: HttpSender, receivers: Receivers, case: Hostile
@@ -29,9 +27,8 @@ async def test_an_attempt_at_a_hostile_receiver_ends_as_it_must(
         body=b"x" * case.request_bytes,
         seconds=case.seconds or LONG,
     )
-    with patch.object(sender_module, "RESPONSE_READ_LIMIT", timedelta(seconds=0.2)):
-        async with asyncio.timeout(LONG / 2):
-            result = await sender.send(request)
+    async with asyncio.timeout(LONG / 2):
+        result = await sender.send(request)
     if (result.outcome, result.error_code) != case.otherwise:
         outcome, code = case.expected
         assert result.outcome is outcome

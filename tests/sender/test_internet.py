@@ -4,15 +4,13 @@ Nothing leaves the machine: the namespace has a loopback interface only, to whic
 are routed.
 """
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Require
+from tests.namespaces import with_own_network
 
 pytestmark = pytest.mark.needs_root
 
@@ -89,20 +87,7 @@ def visit(
         "zone": zone or {},
         "uris": [f"https://{host}/" for host in [*hosts, *(zone or {})]],
     }
-    done = subprocess.run(
-        ["unshare", "--net", "sh", "-c", SETUP, sys.executable],
-        cwd=ROOT,
-        input=json.dumps(task),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    require(done.returncode != 77, "needs IPv6")
-    require("Operation not permitted" not in done.stderr, "needs to make network namespaces")
-    assert done.returncode == 0, done.stderr
-    answers: Answers = json.loads(done.stdout)
-    return answers
+    return with_own_network(require, SETUP, folder=ROOT, task=task)
 
 
 def outcomes_of(answers: Answers, addresses: list[str]) -> set[str]:
