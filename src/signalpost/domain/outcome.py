@@ -48,7 +48,7 @@ class AttemptResult:
 
     `status_code` is 0 without an answer; `response_body` are its first 4 KiB, raw;
     `error_code` is machine-readable, such as "CERTIFICATE_EXPIRED"; `latency` runs to the
-    status line or to the failure; `retry_after` is that header as it came, if it did.
+    status line or to the failure; `retry_after` is that header of a refusal, as it came.
     """
 
     outcome: Outcome

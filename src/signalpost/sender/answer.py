@@ -17,6 +17,7 @@ MAX_INTERIM_BYTES: Final = 64 * 1024
 _START: Final = b"HTTP/"
 _PORTION: Final = 16 * 1024
 _LINE_ENDS: Final = (b"\r", b"\n")
+_FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
 
 
 class NotHttp(Exception):
@@ -93,6 +94,9 @@ class Answer:
         # Between answers the parser passes over ends of lines without a word: by itself, one
         # that came after the end is noticed.
         end = len(data) - data.endswith(_LINE_ENDS)
+        if end == len(data) <= _PORTION:
+            self._take(data)
+            return
         for start in range(0, end, _PORTION):
             self._take(data[start : min(start + _PORTION, end)])
         if end < len(data):
@@ -169,10 +173,9 @@ class Answer:
         status = self._parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             return
-        names = {name.lower() for name, _ in self.headers}
         self.has_head = True
         self.status_code = status if self._parser.get_http_version() in ("1.0", "1.1") else 0
-        self.is_framed = bool(names & {b"content-length", b"transfer-encoding"})
+        self.is_framed = any(name.lower() in _FRAMING for name, _ in self.headers)
 
     def on_body(self, body: bytes) -> None:
         """Keep the beginning of the body, and count all of it."""

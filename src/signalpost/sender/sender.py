@@ -124,14 +124,16 @@ class HttpSender:
             body = await stream.read_on(seconds=RESPONSE_READ_LIMIT.total_seconds())
         finally:
             await stream.aclose()
+        outcome = outcome_of_status(answer.status_code)
+        is_refused = outcome is Outcome.REJECTED
         result = AttemptResult(
-            outcome=outcome_of_status(answer.status_code),
+            outcome=outcome,
             latency=latency,
             timings=trail.timings(),
             status_code=answer.status_code,
             response_body=body,
             response_truncated=stream.is_truncated,
-            retry_after=answer.headers.get("retry-after", ""),
+            retry_after=answer.headers.get("retry-after", "") if is_refused else "",
             remote_address=trail.peer,
         )
         return result, answer.headers

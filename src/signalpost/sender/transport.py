@@ -55,7 +55,10 @@ class Transport(httpx.AsyncBaseTransport):
         Its stream is an `AnswerBody`. Not later than at the deadline of the trail it has ended.
         """
         trail = request.extensions.get(TRAIL) or Trail()
-        head, body = _head(request), await _body(request)
+        # What is there already need not be waited for.
+        stream = request.stream
+        body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
+        head = _head(request)
         url = request.url
         is_tls = url.scheme == "https"
         port = url.port or (443 if is_tls else 80)
@@ -68,8 +71,8 @@ class Transport(httpx.AsyncBaseTransport):
         except BaseException:
             connection.close()
             raise
-        stream = AnswerBody(answer, connection=connection, transport=self, key=key)
-        return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
+        rest = AnswerBody(answer, connection=connection, transport=self, key=key)
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=rest)
 
     async def _connect(self, host: str, port: int, *, tls: bool, trail: Trail) -> Connection:
         try:
@@ -138,13 +141,6 @@ class AnswerBody(httpx.AsyncByteStream):
         if not self._closed:
             self._closed = True
             self._transport.take_back(self._key, self._connection)
-
-
-async def _body(request: httpx.Request) -> bytes:
-    # What is there already need not be waited for.
-    if isinstance(request.stream, httpx.ByteStream):
-        return b"".join(request.stream)
-    return await request.aread()
 
 
 def _head(request: httpx.Request) -> bytes:
