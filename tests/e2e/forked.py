@@ -67,11 +67,12 @@ async def fork(*arguments: str, environment: Mapping[str, str]) -> Forked:
         task: Task = {"arguments": list(arguments), "environment": dict(environment)}
         forker = _forker()
         socket.send_fds(forker, [json.dumps(task).encode() + b"\n"], [errors, pipe])
-        pid = int(forker.recv(64))
+        answer = forker.recv(64)
+        assert answer, "the process that forks has ended"
     finally:
         os.close(errors)
         os.close(pipe)
-    return Forked(pid, await _reader(stderr), await _reader(exit_code))
+    return Forked(int(answer), await _reader(stderr), await _reader(exit_code))
 
 
 async def _reader(pipe: int) -> asyncio.StreamReader:

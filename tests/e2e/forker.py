@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -53,7 +54,8 @@ class Forker:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 pipe = self.pipes.pop(pid)
-                os.write(pipe, b"%d" % os.waitstatus_to_exitcode(status))
+                with suppress(BrokenPipeError):
+                    os.write(pipe, b"%d" % os.waitstatus_to_exitcode(status))
                 os.close(pipe)
 
     def _receive(self) -> Task | None:

@@ -50,9 +50,12 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def system_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[trustme.CA]:
-    """The one root of the system: to read its 150 anew takes longer than most tests."""
+    """The one root of the system: to read its 150 anew takes longer than most tests.
+
+    Tests elsewhere have those of the real system: they also fetch what they build.
+    """
     authority, folder = trustme.CA(), tmp_path_factory.mktemp("system")
     authority.cert_pem.write_to_path(str(folder / "roots.pem"))
     with pytest.MonkeyPatch.context() as patch:
