@@ -107,6 +107,7 @@ async def serve(
         if ready is not None:
             ready(service)
         await stop.wait()
+    _logger.info("stopped")
 
 
 @asynccontextmanager

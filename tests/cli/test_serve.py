@@ -27,6 +27,7 @@ def test_it_announces_itself_serves_and_ends_with_zero(tmp_path: Path, number: i
         assert httpx.get(health_url, timeout=30).status_code == 200
         code, errors = served.end(number)
     assert code == 0, errors
+    assert '"message":"stopped"' in errors.splitlines()[-1]
     assert "--dev" not in served.seen
     assert "Traceback" not in errors
 
