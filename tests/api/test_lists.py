@@ -16,7 +16,7 @@ from signalpost.v1.subscription_service_pb2 import ListSubscriptionsRequest
 from tests.api.service import Service, event, failure_of
 
 ITEMS = 30
-INSERTED = 1000
+INSERTED = 200
 
 Insert = Callable[[Service, int, int], Awaitable[object]]
 
