@@ -6,7 +6,6 @@ import gc
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -23,9 +22,6 @@ _ATTEMPT_BYTES: Final = _MIB // 2
 """A body as large as may be, what of it is being written, TLS, and the answer."""
 
 _KEPT_BYTES: Final = _MIB // 8
-
-_PROCESSOR: Final = 36
-"""Where /proc says on which core a thread ran last, counted from what follows the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,40 +103,3 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS_A_COLLECTION)
-
-
-class SameCore:
-    """Brings a thread to the core where another one runs, while both have much to do.
-
-    Of two threads only one at a time has the interpreter. Each time that the one lets go of it
-    for a moment, the other, if it waits on a core of its own, is woken in vain more often than
-    not. That costs more than what a second core does for them. The other thread stays free to
-    be moved, and is followed. Where the system knows nothing of cores, nothing is done.
-    """
-
-    def __init__(self, other: int) -> None:
-        """`other` is the native id of the other thread."""
-        self._other = other
-        self._core: int | None = None
-        self._possible = hasattr(os, "sched_setaffinity")
-
-    def join(self) -> None:
-        """Keep the calling thread on the core where the other one ran last."""
-        if not self._possible:
-            return
-        try:
-            stat = Path(f"/proc/self/task/{self._other}/stat").read_bytes()
-            core = int(stat.rpartition(b")")[2].split()[_PROCESSOR])
-            if core != self._core:
-                os.sched_setaffinity(0, {core})
-                self._core = core
-        except OSError:
-            self.leave()
-            self._possible = False
-
-    def leave(self) -> None:
-        """Let the calling thread run wherever the other one may."""
-        if self._core is not None:
-            self._core = None
-            with suppress(OSError):
-                os.sched_setaffinity(0, os.sched_getaffinity(self._other))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from signalpost.domain.retention import Retention
 from signalpost.ports.retention import Prunable
 from signalpost.ports.statistics import StatisticsQuery
 from signalpost.store import DatabaseRefused, Store, engine, migrate, statistics
-from signalpost.store.writer import Verb, one_by_one
+from signalpost.store.writer import one_by_one
 from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
 from tests.contract.sqlite_file import KEY, SUB, in_writer, url_of
 from tests.contract.statements import executed
@@ -272,20 +271,6 @@ async def test_statistics_look_at_nothing_else_in_a_long_queue(
     plans = await plan(store, [text for text in seen if text.startswith("SELECT")])
     assert "SCAN queue\n" in plans  # by its key, up to the first one of the lane
     assert "TEMP B-TREE" not in plans
-
-
-async def test_writer_is_where_the_loop_is_while_there_is_much_to_do(store: Store) -> None:
-    here = threading.get_native_id()
-    anywhere, last = os.sched_getaffinity(here), max(os.sched_getaffinity(here))
-    where: Verb[None, set[int]] = one_by_one(lambda *_: os.sched_getaffinity(0))
-    os.sched_setaffinity(here, {last})
-    try:
-        async with held_writer(store):
-            asked = [asyncio.create_task(store._writer.submit(where, None)) for _ in range(8)]
-            await asyncio.sleep(0)
-        assert await asyncio.gather(*asked) == [{last}] * 8
-    finally:
-        os.sched_setaffinity(here, anywhere)
 
 
 async def test_a_caller_that_goes_away_in_a_round_keeps_no_other_from_its_answer(
