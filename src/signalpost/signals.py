@@ -20,6 +20,9 @@ ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 RELOADING: Final = signal.SIGHUP
 """What asks a process to read its settings anew."""
 
+SAME_MOMENT_SECONDS: Final = 0.5
+"""Signals to end that come within this time are one."""
+
 _held: set[int] = set()
 
 
@@ -43,6 +46,19 @@ def heed(loop: AbstractEventLoop, handlers: Mapping[signal.Signals, Callable[[],
 
 
 def let_end(loop: AbstractEventLoop) -> None:
-    """From now on let a signal that asks the process to end do so at once."""
+    """A moment from now, let a signal that asks the process to end do so at once.
+
+    Not sooner: who sends it to the process and to its group, as `timeout` does, means it once.
+    """
+    for number in ENDING:
+        loop.add_signal_handler(number, _pass_over)
+    loop.call_later(SAME_MOMENT_SECONDS, _unhandle, loop)
+
+
+def _pass_over() -> None:
+    pass
+
+
+def _unhandle(loop: AbstractEventLoop) -> None:
     for number in ENDING:
         loop.remove_signal_handler(number)
