@@ -99,7 +99,8 @@ async def live(engine: Engine, world: Endpoints, *, until: datetime) -> None:
     while True:
         started = await engine.worker.run_once()
         await _settled(engine, world)
-        if started:
+        if started or engine.lanes._changed.is_set():
+            engine.lanes._changed.clear()
             continue
         times = [world.next_answer, engine.lanes.next_look]
         moment = min((time for time in times if time is not None), default=None)

@@ -1,4 +1,4 @@
-"""What the home of the lanes knows of one of them."""
+"""What the home of the lanes knows of one of them, and what it learns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from datetime import datetime
 
 from signalpost.delivery.hosts import Host
 from signalpost.domain.lane import AwaitHost, LaneFacts, SpareHost
-from signalpost.domain.pace import HEALTHY
+from signalpost.domain.pace import HEALTHY, Pace
+from signalpost.domain.suspension import Suspension
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,3 +52,19 @@ class LaneState(LaneFacts):
         if clear_at is None or self.next_token is None:
             return clear_at or self.next_token
         return max(clear_at, self.next_token)
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What follows from an attempt for its lane.
+
+    `pace` is set if a restart should know of it, `suspension` if that was one too many.
+    """
+
+    pace: Pace | None = None
+    suspension: Suspension | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing follows."""
+        return self.pace is None and self.suspension is None

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from signalpost.delivery.hosts import Host, Hosts
-from signalpost.delivery.lane_state import LaneState
+from signalpost.delivery.lane_state import LaneState, Lesson
 from signalpost.delivery.ring import Ring
 from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import (
@@ -35,26 +35,10 @@ from signalpost.domain.lane import (
 )
 from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.pace import HEALTHY, RESUMING, Observation, Pace, hastened, observe
-from signalpost.domain.suspension import Suspension, judge
+from signalpost.domain.suspension import judge
 from signalpost.ports import Pick
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """What follows from an attempt for its lane.
-
-    `pace` is set if a restart should know of it, `suspension` if that was one too many.
-    """
-
-    pace: Pace | None = None
-    suspension: Suspension | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Tell whether nothing follows."""
-        return self.pace is None and self.suspension is None
 
 
 _NO_LESSON: Final = Lesson()
@@ -70,6 +54,7 @@ class LaneHome:
     def __init__(self, *, host_limit: int = UNLIMITED, host_failures: int = UNLIMITED) -> None:
         self._lanes: dict[LaneId, LaneState] = {}
         self._hosts = Hosts(limit=host_limit, failures_per_second=host_failures)
+        self._freed: dict[str, Host] = {}
         self._ring = Ring()
         self._later: list[tuple[datetime, LaneId]] = []
         self._now = self._begun = _LONG_AGO
@@ -135,6 +120,8 @@ class LaneHome:
         Every pick must be given back to `claimed`.
         """
         self._now = now
+        if limit > 0:
+            self._call_freed()
         self._wake_due(now)
         quantum = max(1, limit // max(1, len(self._ring)))
         picks = []
@@ -300,8 +287,8 @@ class LaneHome:
         host = state.host
         host.in_flight -= count
         if host.waiting or host.sparing:
-            self._call(host)
-            self._hosts.set_alarm(host)
+            # Many end before the next look: those that stand there are called once, and then.
+            self._freed[host.name] = host
 
     def _learn_of_host(self, state: LaneState, outcome: Outcome, *, now: datetime) -> None:
         """Learn from the end of an attempt what its host takes, from whatever lane."""
@@ -330,6 +317,15 @@ class LaneHome:
         room = min(room, host.room(now=self._now))
         while room > 0 and host.sparing:
             room -= self._unpark(host.sparing.take())
+
+    def _call_freed(self) -> None:
+        freed, self._freed = self._freed, {}
+        for host in freed.values():
+            self._call(host)
+            self._hosts.set_alarm(host)
+            if host.waiting:
+                # Should those that were called have no use for the room, others are next.
+                self._freed[host.name] = host
 
     def _unpark(self, lane_id: LaneId) -> bool:
         """Look again at a lane that stood behind its host; tell whether it may go."""

@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import Final
 
 from signalpost.delivery.attempt import Attempter
-from signalpost.delivery.lanes import LaneHome, Lesson
+from signalpost.delivery.lane_state import Lesson
+from signalpost.delivery.lanes import LaneHome
 from signalpost.delivery.patience import patiently
 from signalpost.delivery.suspender import Suspender
 from signalpost.domain.delivery import Lease
