@@ -129,9 +129,13 @@ async def test_calls_cancelled_anywhere_leave_no_transaction_open(
     await asyncio.gather(*calls, return_exceptions=True)
     await service.publish(*EVENTS)
     await asyncio.gather(*(service.stored() for _ in range(8)))
-    # Busy is what it would be beside a transaction that reads or writes.
-    [(busy, _, _)] = look(tmp_path / "test.db", "PRAGMA wal_checkpoint(TRUNCATE)")
-    assert busy == 0
+    # Busy is what it is beside a transaction that reads or writes, or while the store itself
+    # brings its log home: that passes.
+    async with asyncio.timeout(10):
+        while look(  # noqa: ASYNC110 - a checkpoint tells of nothing
+            tmp_path / "test.db", "PRAGMA wal_checkpoint(TRUNCATE)"
+        )[0][0]:
+            await asyncio.sleep(0.01)
 
 
 Metadata = Sequence[tuple[str, str | bytes]]
