@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+
+import pytest
 
 from signalpost.store import Store
 from tests.contract.material import NOW, event, subscription
@@ -17,7 +19,7 @@ ANSWER = timedelta(seconds=0.2)
 
 SECOND = timedelta(seconds=1)
 QUIET = tuple(f"quiet{number}" for number in range(5))
-LOUD_LANES = 500
+LOUD_LANES = 300
 SECONDS = 3
 LOUD = "loud"
 
@@ -38,9 +40,14 @@ async def subscribe(store: Store, tenant: str, *names: str) -> None:
         await store.create(subscription(name, tenant=tenant, endpoint_uri=uri(name)))
 
 
-async def publish(engine: Engine, tenant: str, *event_ids: str) -> None:
+async def publish(engine: Engine, event_ids: Mapping[str, Sequence[str]]) -> None:
+    """Publish events to tenants, all in one call."""
     now = engine.clock.now()
-    events = [event(name, tenant=tenant, publish_time=now) for name in event_ids]
+    events = [
+        event(event_id, tenant=tenant, publish_time=now)
+        for tenant, names in event_ids.items()
+        for event_id in names
+    ]
     for accepted in await engine.store.accept(events, now=now):
         engine.lanes.notice(accepted.lanes, due=now)
 
@@ -59,12 +66,12 @@ async def test_who_publishes_a_hundred_times_as_much_delays_nobody_else(store: S
         await subscribe(store, name, name)
     published: dict[str, list[datetime]] = defaultdict(list)
     for second in range(SECONDS):
-        await publish(engine, LOUD, f"loud{second}")
+        await publish(engine, {LOUD: [f"loud{second}"]})
         for place, name in enumerate(QUIET):
             at = NOW + second * SECOND + (place + 1) * SECOND / (len(QUIET) + 1)
             await live(engine, world, until=at)
             engine.clock.time = at
-            await publish(engine, name, f"{name}-{second}")
+            await publish(engine, {name: [f"{name}-{second}"]})
             published[name].append(at)
         await live(engine, world, until=NOW + (second + 1) * SECOND)
     await live(engine, world, until=NOW + SECONDS * SECOND + ANSWER)
@@ -78,15 +85,41 @@ async def test_who_publishes_a_hundred_times_as_much_delays_nobody_else(store: S
 async def test_within_a_tenant_the_full_queue_of_an_endpoint_delays_no_other(store: Store) -> None:
     engine, world = town(store, slots=1)
     await subscribe(store, LOUD, "full")
-    await publish(engine, LOUD, *(f"e{number}" for number in range(50)))
+    await publish(engine, {LOUD: [f"e{number}" for number in range(50)]})
     await subscribe(store, LOUD, "other")
     published = []
     for number in range(5):
         await live(engine, world, until=NOW + number * SECOND)
         engine.clock.time = NOW + number * SECOND
         published.append(engine.clock.now())
-        await publish(engine, LOUD, f"more{number}")
+        await publish(engine, {LOUD: [f"more{number}"]})
     await live(engine, world, until=NOW + 5 * SECOND)
     assert await store.backlogs()
     # One of the full queue is under way, and maybe one more has its turn before.
     assert max(waits(world, "other", published)) <= 2 * ANSWER
+
+
+DOWN = Answer(0, seconds=15.0)
+"""A black hole: nobody answers, until the time of an attempt is over."""
+
+
+@pytest.mark.parametrize("answer", [DOWN, Answer(seconds=5.0)], ids=["dead", "slow"])
+async def test_a_tenth_that_is_dead_or_slow_delays_no_other(store: Store, answer: Answer) -> None:
+    """Each gets an event every two seconds, and there are slots for what is not yet given up."""
+    engine, world = town(store, slots=42)
+    names = [f"e{number}" for number in range(20)]
+    bad = {uri(name) for name in names[:2]}
+    world.behave = lambda asked, _: answer if asked in bad else Answer(seconds=0.2)
+    for name in names:
+        await subscribe(store, name, name)
+    published: dict[str, list[datetime]] = defaultdict(list)
+    for turn in range(60):
+        engine.clock.time = NOW + turn * SECOND
+        now = names[turn % 2 :: 2]
+        await publish(engine, {name: [f"event-{turn}"] for name in now})
+        for name in now:
+            published[name].append(engine.clock.time)
+        await live(engine, world, until=NOW + (turn + 1) * SECOND)
+    waited = [wait for name in names[2:] for wait in waits(world, name, published[name])]
+    assert max(waited) == timedelta()
+    assert bad <= {call.uri for call in world.calls}
