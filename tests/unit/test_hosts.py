@@ -1,5 +1,6 @@
 """What lanes together send to a host, whatever comes of it."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -115,3 +116,42 @@ def test_nobody_shares_the_host_of_no_name() -> None:
     assert one.clear_at is None
     hosts.leave(one)
     assert not len(hosts)
+
+
+async def test_a_host_that_is_sent_all_it_may_get_has_turns_for_who_failed_there() -> None:
+    home = LaneHome(host_limit=1, host_failures=RATE)
+    lanes = [Lane(LaneId(n), TenantId(str(n)), 1, host="victim.example") for n in range(LANES + 1)]
+    home.notice(lanes, due=NOW)
+    last, turns = lanes[-1].lane_id, Counter[LaneId]()
+    for number in range(100):
+        now = NOW + timedelta(milliseconds=10 * number)
+        (pick,) = home.picks(limit=LIMIT, now=now)
+        home.claimed([pick], {pick.lane_id: 1}, now=now)
+        turns[pick.lane_id] += 1
+        fails = pick.lane_id == last and turns[last] == 1
+        outcome = Outcome.REJECTED if fails else Outcome.SUCCEEDED
+        result = AttemptResult(outcome=outcome, latency=timedelta(), status_code=404)
+        home.learn(pick.lane_id, result, start=now, width=1, now=now)
+        home.ended(pick.lane_id)
+        home.recorded(pick.lane_id, next_due=now)
+    assert turns[last] >= 100 / len(lanes) - LIMIT
+
+
+async def test_the_turn_of_who_was_called_and_then_paused_is_that_of_the_next() -> None:
+    home = LaneHome(host_limit=1, host_failures=RATE)
+    lanes = [Lane(LaneId(n), TenantId(str(n)), 1, host="victim.example") for n in range(LANES)]
+    failed = AttemptResult(outcome=Outcome.REJECTED, latency=timedelta(), status_code=404)
+    home.notice(lanes, due=NOW)
+    (pick,) = home.picks(limit=1, now=NOW)
+    home.claimed([pick], {pick.lane_id: 1}, now=NOW)
+    home.learn(pick.lane_id, failed, start=NOW, width=1, now=NOW)
+    home.forget(pick.lane_id)
+    home.ended(pick.lane_id)
+    assert home.picks(limit=1, now=NOW) == []
+    assert home.next_look is not None
+    now = home.next_look
+    # All slots of the worker are taken, so the one that is called stays where it is.
+    assert home.picks(limit=0, now=now) == []
+    home.forget(lanes[1].lane_id)
+    picks = home.picks(limit=1, now=now + timedelta(seconds=1))
+    assert [pick.lane_id for pick in picks] == [lanes[2].lane_id]

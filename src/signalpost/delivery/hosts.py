@@ -34,6 +34,7 @@ class Host(HostFacts):
 
     In `waiting` are those that could go but for what is under way there, in `sparing` those
     that could but for what failed there, None if nobody ever was; some may have left since.
+    If there is room for both they are called by turns, `spared` tells which was the last.
     `alarm` is the time of its one valid entry in the heap.
     """
 
@@ -41,7 +42,17 @@ class Host(HostFacts):
     lanes: int = 0
     waiting: Ring | None = None
     sparing: Ring | None = None
+    spared: bool = False
     alarm: datetime | None = None
+
+    def next_ring(self, *, spare: bool) -> Ring | None:
+        """Return where the next lane to be called stands; `spare` if there is room for those."""
+        if not spare or not self.sparing:
+            return self.waiting or None
+        if not self.waiting:
+            return self.sparing
+        self.spared = not self.spared
+        return self.sparing if self.spared else self.waiting
 
 
 class Hosts:

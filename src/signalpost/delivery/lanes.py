@@ -312,20 +312,20 @@ class LaneHome:
     def _call(self, host: Host) -> None:
         """Let as many lanes go that stood behind a host as it has room for."""
         room = host.limit - host.in_flight
-        while room > 0 and host.waiting:
-            room -= self._unpark(host.waiting.take())
-        room = min(room, host.room(now=self._now))
-        while room > 0 and host.sparing:
-            room -= self._unpark(host.sparing.take())
+        spare = min(room, host.room(now=self._now))
+        while room > 0 and (ring := host.next_ring(spare=spare > 0)):
+            goes = self._unpark(ring.take())
+            room -= goes
+            spare -= goes and ring is host.sparing
+        if host.waiting or (host.sparing and host.clear_at is None):
+            # Should those that were called have no use for the room, others are next.
+            self._freed[host.name] = host
 
     def _call_freed(self) -> None:
         freed, self._freed = self._freed, {}
         for host in freed.values():
             self._call(host)
             self._hosts.set_alarm(host)
-            if host.waiting:
-                # Should those that were called have no use for the room, others are next.
-                self._freed[host.name] = host
 
     def _unpark(self, lane_id: LaneId) -> bool:
         """Look again at a lane that stood behind its host; tell whether it may go."""
