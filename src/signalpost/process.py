@@ -57,7 +57,7 @@ def memory_limit(root: Path = Path("/")) -> int:
     """Return how much memory the process may have: that of the machine or of a control group."""
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
+        groups = os.fsdecode((root / "proc/self/cgroup").read_bytes()).splitlines()
     except OSError:
         return machine
     return min([machine, *(limit for group in groups for limit in _limits(root, group))])

@@ -35,6 +35,8 @@ DEFAULT_LOG_LEVEL = "info"
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _PREFIX = "SIGNALPOST_"
 _CLOSE = 0.8
+_LINK = re.compile("(tcp|udp|sctp)://")
+"""How a variable begins by which Kubernetes tells of a service, such as `signalpost-egress`."""
 MASTER_KEY_BYTES = 32
 """Length of the master key: AES-256."""
 
@@ -152,9 +154,9 @@ class _Source:
 
     def find_misspelt(self) -> None:
         """Add variables that look like one that was read; an orchestrator may set others."""
-        for variable in self._environment:
+        for variable, text in self._environment.items():
             name = variable.removeprefix(_PREFIX)
-            if name == variable or name in self._names:
+            if name == variable or name in self._names or _LINK.match(text):
                 continue
             for meant in get_close_matches(name, self._names, n=1, cutoff=_CLOSE):
                 problem = f"there is no such setting; did you mean {_PREFIX}{meant}?"

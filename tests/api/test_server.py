@@ -1,4 +1,6 @@
 import asyncio
+import errno
+import socket
 import sysconfig
 from datetime import timedelta
 from pathlib import Path
@@ -44,6 +46,18 @@ async def test_second_server_on_a_port_fails_with_one_line(service: Service) -> 
         build_server(services, address=address, reflection=False)
     assert address in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+async def test_a_family_of_addresses_that_the_machine_has_not_fails_with_one_line(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_ipv6(family: int, kind: int) -> socket.socket:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    services = build(service.store, LaneRecorder(), HandClock(), Asked())
+    monkeypatch.setattr(socket, "socket", without_ipv6)
+    with pytest.raises(AddressUnavailable, match="Address family not supported"):
+        build_server(services, address="[::1]:0", reflection=False)
 
 
 @pytest.mark.parametrize("name", ["", *(f"signalpost.v1.{one}" for one in SERVICES)])

@@ -108,6 +108,14 @@ def test_failures_of_one_host_add_up_to_no_more_than_it_may_be_sent_at_once() ->
     assert host.clear_at == NOW + timedelta(seconds=LIMIT / RATE)
 
 
+def test_however_much_a_host_may_be_sent_at_once_what_fails_there_is_bounded() -> None:
+    hosts = Hosts(limit=20_000, failures_per_second=RATE)
+    host = hosts.enter("victim.example")
+    for _ in range(20_000):
+        hosts.failed(host, now=NOW)
+    assert host.room(now=NOW) == 0
+
+
 def test_nobody_shares_the_host_of_no_name() -> None:
     hosts = Hosts(limit=LIMIT, failures_per_second=RATE)
     one, other = hosts.enter(""), hosts.enter("")

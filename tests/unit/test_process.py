@@ -1,5 +1,6 @@
 """What there is to share out: files and memory."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_what_is_shared_out_is_there(memory: int) -> None:
 def put(root: Path, place: str, limit: str) -> None:
     file = root / place
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(limit + "\n")
+    file.write_bytes(os.fsencode(limit + "\n"))
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,7 @@ def put(root: Path, place: str, limit: str) -> None:
         ("2:memory:/docker/abc\n", {V1.format(""): "268435456"}, 256 * MIB),
         ("2:memory:/a\n0::/\n", {V1.format("a/"): UNLIMITED_V1}, None),
         ("0::/a\n", {V2.format("a/"): "max", V2.format("b/"): "1048576"}, None),
+        ("0::/caf\udce9\n", {V2.format("caf\udce9/"): "268435456"}, 256 * MIB),
         ("0::/\n", {}, None),
         ("", {}, None),
     ],

@@ -195,7 +195,10 @@ def test_a_misspelt_variable_is_not_passed_over(variable: str, meant: str) -> No
 
 def test_variables_that_an_orchestrator_sets_are_no_mistakes() -> None:
     names = ["PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_9464_TCP_ADDR"]
-    assert load({}, {f"SIGNALPOST_{name}": "x" for name in names}) == load({}, {})
+    variables = {f"SIGNALPOST_{name}": "x" for name in names}
+    # What is told of a service that is called signalpost-egress.
+    variables["SIGNALPOST_EGRESS_PORT"] = "tcp://10.0.0.1:3128"
+    assert load({}, variables) == load({}, {})
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:50051", "192.0.2.1:50051"])

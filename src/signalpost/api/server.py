@@ -207,16 +207,20 @@ def _bind(server: grpc.aio.Server, address: str) -> int:
 def _obstacle(address: str) -> str | None:
     """Say why nothing can listen on `host:port`, if so; of a name one address is enough."""
     host, _, port = address.rpartition(":")
+    try:
+        places = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:  # where nothing says what localhost is
+        return error.strerror
     problem = None
-    for family, kind, *_, place in socket.getaddrinfo(
-        host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+    for family, kind, *_, place in places:
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(place)
-            except OSError as error:
-                problem = error.strerror
-            else:
-                return None
+        except OSError as error:
+            problem = error.strerror
+        else:
+            return None
     return problem

@@ -62,8 +62,9 @@ class Hosts:
     """
 
     def __init__(self, *, limit: int, failures_per_second: int) -> None:
-        self._limit: Final = limit
         self._gap: Final = timedelta(seconds=1) / failures_per_second
+        # With more slots than failures are remembered some would never be kept from use.
+        self._limit: Final = min(limit, _MOST_KEPT) if self._gap else limit
         self._longest: Final = min(limit, _MOST_KEPT) * self._gap
         self._hosts: dict[str, Host] = {}
         self.later: list[tuple[datetime, str]] = []
