@@ -1,6 +1,7 @@
 """What lanes together send to a host, whatever comes of it."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -163,3 +164,28 @@ async def test_the_turn_of_who_was_called_and_then_paused_is_that_of_the_next() 
     home.forget(lanes[1].lane_id)
     picks = home.picks(limit=1, now=now + timedelta(seconds=1))
     assert [pick.lane_id for pick in picks] == [lanes[2].lane_id]
+
+
+async def test_what_the_former_host_takes_after_a_move_is_not_said_of_the_new_one() -> None:
+    home = LaneHome(host_limit=2, host_failures=RATE)
+    moves = Lane(LaneId(1), TenantId("a"), 2, host="well.example")
+    fails = Lane(LaneId(2), TenantId("b"), 2, host="victim.example")
+    home.notice([moves, fails], due=NOW)
+    picks = home.picks(limit=4, now=NOW)
+    home.claimed(picks, {LaneId(1): 2, LaneId(2): 2}, now=NOW)
+    for _ in range(2):
+        failed = AttemptResult(outcome=Outcome.REJECTED, latency=timedelta(), status_code=404)
+        home.learn(LaneId(2), failed, start=NOW, width=2, now=NOW)
+        home.ended(LaneId(2))
+        home.recorded(LaneId(2), next_due=None)
+    home.notice([replace(moves, host="victim.example")], due=NOW)
+    taken = AttemptResult(outcome=Outcome.SUCCEEDED, latency=timedelta(), status_code=200)
+    for _ in range(2):
+        home.learn(LaneId(1), taken, start=NOW, width=2, now=NOW)
+        home.ended(LaneId(1))
+        home.recorded(LaneId(1), next_due=NOW)
+    assert home.picks(limit=4, now=NOW) == []
+    (pick,) = home.picks(limit=4, now=NOW + timedelta(seconds=1 / RATE))
+    home.claimed([pick], {pick.lane_id: 1}, now=NOW)
+    home.learn(pick.lane_id, taken, start=NOW, width=1, now=NOW)
+    assert home._lanes[pick.lane_id].proven

@@ -19,7 +19,8 @@ class LaneState(LaneFacts):
     what was heard since the claim began, so that no hint is lost to a claim that ran beside
     it. `alarm` is the time of the lane's one valid entry in the heap. A lane that is `parked`
     stands behind its host, for that reason. A `forgotten` one only waits for what is under
-    way: what that says is not heard. `turn` keeps the share of replays.
+    way: what that says is not heard. `strays` were under way to the host from which it moved.
+    `turn` keeps the share of replays.
     """
 
     host: Host
@@ -28,6 +29,7 @@ class LaneState(LaneFacts):
     parked: AwaitHost | SpareHost | None = None
     forgotten: bool = False
     unrecorded: int = 0
+    strays: int = 0
     turn: int = 0
 
     def hear(self, due: datetime) -> None:

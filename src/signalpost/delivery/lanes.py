@@ -267,7 +267,7 @@ class LaneHome:
         self._free(state, count)
         self._hosts.leave(state.host)
         state.host, state.parked, state.proven = self._hosts.enter(host), None, False
-        state.in_flight = count
+        state.in_flight = state.strays = count
         state.host.in_flight += count
 
     def _reserve(self, state: LaneState, count: int, *, now: datetime) -> None:
@@ -292,7 +292,10 @@ class LaneHome:
 
     def _learn_of_host(self, state: LaneState, outcome: Outcome, *, now: datetime) -> None:
         """Learn from the end of an attempt what its host takes, from whatever lane."""
-        if outcome is Outcome.INTERRUPTED:
+        is_stray = state.strays > 0
+        state.strays = min(state.strays, state.in_flight) - is_stray
+        # What the former host took says nothing of this one.
+        if outcome is Outcome.INTERRUPTED or (is_stray and outcome is Outcome.SUCCEEDED):
             return
         if outcome is not Outcome.SUCCEEDED:
             state.proven = False
