@@ -16,6 +16,7 @@ from signalpost.v1.event_service_pb2 import (
     PublishStreamRequest,
 )
 from tests.api.service import Service, event, failure_of
+from tests.api.watch import eventually
 from tests.contract.sqlite_file import look
 from tests.contract.writing import held_writer
 
@@ -132,10 +133,12 @@ async def test_calls_cancelled_anywhere_leave_no_transaction_open(
     # Busy is what it is beside a transaction that reads or writes, or while the store itself
     # brings its log home: that passes.
     async with asyncio.timeout(10):
-        while look(  # noqa: ASYNC110 - a checkpoint tells of nothing
-            tmp_path / "test.db", "PRAGMA wal_checkpoint(TRUNCATE)"
-        )[0][0]:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: not _is_busy(tmp_path / "test.db"))
+
+
+def _is_busy(path: Path) -> bool:
+    [(busy, _, _)] = look(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    return bool(busy)
 
 
 Metadata = Sequence[tuple[str, str | bytes]]

@@ -30,9 +30,16 @@ def command(*arguments: str) -> list[str]:
 def run(
     *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
+    return ended(command(*arguments), cwd, environment)
+
+
+def ended(
+    words: list[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run any program to its end."""
     return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
+        words,
+        cwd=folder,
         env=clean_environment(environment),
         capture_output=True,
         text=True,

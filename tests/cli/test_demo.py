@@ -15,7 +15,7 @@ import pytest
 from signalpost.api.examples import examples
 from signalpost.clock import SystemClock
 from signalpost.domain.catalogue import RESERVED, RESOURCE_TYPES
-from tests.cli.processes import clean_environment, command, run, running
+from tests.cli.processes import clean_environment, command, ended, run, running
 from tests.conftest import Require
 
 HASTY = """
@@ -40,36 +40,28 @@ def test_once_shows_every_event_verified_and_one_retry(tmp_path: Path) -> None:
     temporary.mkdir()
     environment = {"TMPDIR": str(temporary), "SIGNALPOST_LISTEN": "nonsense"}
     for _ in range(2):  # nothing is left that would disturb a second run
-        ended = run("demo", "--once", cwd=tmp_path, environment=environment)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        shown = run("demo", "--once", cwd=tmp_path, environment=environment)
+        assert shown.returncode == 0, shown.stdout + shown.stderr
         for name in set(RESOURCE_TYPES) - RESERVED:
-            assert re.search(rf"^{name} .* delivered +verified ", ended.stdout, re.MULTILINE)
-        assert "12 of 12 events delivered and verified in " in ended.stdout
+            assert re.search(rf"^{name} .* delivered +verified ", shown.stdout, re.MULTILINE)
+        assert "12 of 12 events delivered and verified in " in shown.stdout
         assert (
             "\nusage.quota_alert, refused once on purpose: REJECTED 503, then SUCCEEDED 200\n"
-            in ended.stdout
+            in shown.stdout
         )
-        assert ended.stderr == ""
+        assert shown.stderr == ""
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
     assert not list(temporary.iterdir())
 
 
 def test_once_fails_and_says_what_failed(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", HASTY, "demo", "--once", "--answer", "500"],
-        cwd=tmp_path,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert "\nThis took longer than 12 s." in ended.stdout
-    assert "0 of 12 events delivered and verified in " in ended.stdout
+    hasty = ended([sys.executable, "-c", HASTY, "demo", "--once", "--answer", "500"], tmp_path)
+    assert hasty.returncode == 1
+    assert "\nThis took longer than 12 s." in hasty.stdout
+    assert "0 of 12 events delivered and verified in " in hasty.stdout
     for name in set(RESOURCE_TYPES) - RESERVED:
         # After the first ten of all, only single attempts try whether it works again.
-        assert f"\n{name}: REJECTED 500" in ended.stdout
+        assert f"\n{name}: REJECTED 500" in hasty.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -81,18 +73,7 @@ def test_the_commands_it_prints_work_and_a_signal_ends_it_with_zero(
         shown.wait_for(r"^What arrives is shown here")
         program = Path(shlex.split(commands[0])[0])
         require(program.is_absolute(), "grpcurl is not installed beside Python")
-        answers = [
-            subprocess.run(
-                ["/bin/sh", "-c", line],
-                cwd=tmp_path,
-                env=clean_environment(),
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            for line in commands
-        ]
+        answers = [ended(["/bin/sh", "-c", line], tmp_path) for line in commands]
         assert [answer.returncode for answer in answers] == [0, 0, 0], answers
         shown.wait_for(r"account\.connected .* account acc_43 .* verified  answered 200$")
         code, errors = shown.end(number)
