@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_bytes
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import pytest
@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 
 START = datetime(2026, 3, 5, 6, 7, 8, 123456, tzinfo=UTC)
 HOOK = "https://hooks.example.com/in"
+# grpc lets a client take more and more ahead of what it reads, the slower its machine answers.
+STEADY_WINDOW: Final = (("grpc.http2.bdp_probe", 0),)
 
 
 class HandClock:
@@ -236,7 +238,9 @@ async def running(
         server = build_server(services, address="127.0.0.1:0", reflection=True)
         await server.start()
         replaying = asyncio.create_task(services.replayer.run())
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        async with grpc.aio.insecure_channel(
+            f"127.0.0.1:{server.port}", options=STEADY_WINDOW
+        ) as channel:
             service = Service(server, channel, store=store, lanes=lanes)
             service.clock = clock
             service.asked = asked
