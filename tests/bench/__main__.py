@@ -34,7 +34,6 @@ TURNS = 5
 
 TEN = Case(10)
 TEN_UNSAMPLED = Case(10, unsampled=True)
-TEN_ON_ONE_CORE = Case(10, one_core=True)
 # There is an exporter, but nothing is sampled.
 UNSAMPLED = {
     "OTEL_TRACES_EXPORTER": "otlp",
@@ -65,8 +64,6 @@ class Bench:
         await server.start()
         for number in range(case.endpoints):
             await server.subscribe(f"{uri}{number}", tenant_id=f"t{number % case.tenants}")
-        if case.one_core:
-            server.stay_on_one_core()
         yield server
         await server.stop()
 
@@ -78,7 +75,7 @@ async def by_turns(bench: Bench, receiver: Receiver, scheme: str) -> None:
     async with AsyncExitStack() as stack:
         servers = {
             case: await stack.enter_async_context(bench.server(uri, case))
-            for case in (TEN, TEN_UNSAMPLED, TEN_ON_ONE_CORE)
+            for case in (TEN, TEN_UNSAMPLED)
         }
         for case, server in servers.items():
             await delivering.flat_out(server, receiver, case, deliveries=WARM_UP)
@@ -97,11 +94,6 @@ async def by_turns(bench: Bench, receiver: Receiver, scheme: str) -> None:
     for name, above, below in (
         ("CPU of a request, own transport / raw aiohttp", "own transport", "raw aiohttp"),
         ("server CPU of a delivery / of the bare loop", f"end to end, {TEN}", "own transport"),
-        (
-            "server CPU of a delivery, on one core / of the bare loop",
-            f"end to end, {TEN_ON_ONE_CORE}",
-            "own transport",
-        ),
         (
             "server CPU of a delivery, tracing with nothing sampled / without tracing",
             f"end to end, {TEN_UNSAMPLED}",

@@ -20,7 +20,6 @@ class Case:
     endpoints: int
     tenants: int = 1
     unsampled: bool = False
-    one_core: bool = False
 
     @property
     def fan_out(self) -> int:
@@ -30,7 +29,7 @@ class Case:
         """Name it as the figures do."""
         who = "endpoint" if self.endpoints == 1 else "endpoints"
         turns = " by turns" if self.tenants > 1 else ""
-        how = ", unsampled" * self.unsampled + ", on one core" * self.one_core
+        how = ", unsampled" * self.unsampled
         return f"{self.endpoints} {who}{turns}{how}"
 
 

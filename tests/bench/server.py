@@ -30,13 +30,6 @@ class Server(Service):
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
-    def stay_on_one_core(self) -> None:
-        """Have all its threads run on the last core, as `taskset` would."""
-        assert self.process is not None
-        core = max(os.sched_getaffinity(0))
-        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {core})
-
     def peak_rss_mib(self) -> float:
         """Return how much memory it had at most."""
         assert self.process is not None

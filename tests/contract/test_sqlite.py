@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from signalpost.domain.retention import Retention
 from signalpost.ports.retention import Prunable
 from signalpost.ports.statistics import StatisticsQuery
 from signalpost.store import DatabaseRefused, Store, engine, migrate, statistics
-from signalpost.store.writer import one_by_one
+from signalpost.store.writer import Verb, one_by_one
 from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
 from tests.contract.sqlite_file import KEY, SUB, in_writer, url_of
 from tests.contract.statements import executed
@@ -273,27 +274,18 @@ async def test_statistics_look_at_nothing_else_in_a_long_queue(
     assert "TEMP B-TREE" not in plans
 
 
-async def test_a_caller_that_goes_away_in_a_round_keeps_no_other_from_its_answer(
-    store: Store,
-) -> None:
-    begun, release = threading.Event(), threading.Event()
-
-    def hold(_: Connection, __: None) -> None:
-        begun.set()
-        release.wait()
-
-    async with held_writer(store) as held:
-        leaving = asyncio.create_task(store.accept([event("e1")], now=NOW))
-        await held.submitted(1)
-        holding = asyncio.create_task(store._writer.submit(one_by_one(hold), None))
-        await held.submitted(2)
-        staying = asyncio.create_task(store.accept([event("e2")], now=NOW))
-        await held.submitted(3)
-    await asyncio.to_thread(begun.wait)
-    leaving.cancel()
-    release.set()
-    async with asyncio.timeout(30):
-        [accepted] = await staying
-        await holding
-    assert accepted.event_id == "e2"
-    assert [one.duplicate for one in await store.accept([event("e1")], now=NOW)] == [True]
+async def test_writer_and_loop_share_a_core_while_there_is_much_to_do(store: Store) -> None:
+    loop, anywhere = threading.get_native_id(), os.sched_getaffinity(0)
+    where: Verb[None, list[set[int]]] = one_by_one(
+        lambda *_: [os.sched_getaffinity(thread) for thread in (0, loop)]
+    )
+    alone = await store._writer.submit(where, None)
+    async with held_writer(store):
+        asked = [asyncio.create_task(store._writer.submit(where, None)) for _ in range(8)]
+        await asyncio.sleep(0)
+    writing, delivering = (await asyncio.gather(*asked))[-1]
+    await store.aclose()
+    assert alone == [anywhere, anywhere]
+    assert writing == delivering
+    assert len(writing) == 1
+    assert os.sched_getaffinity(loop) == anywhere

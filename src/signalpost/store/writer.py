@@ -27,6 +27,7 @@ from signalpost.domain.errors import SignalpostError, StorageFull, StorageUnavai
 from signalpost.store.engine import breaks_connection, checkpoint, give_back, storage_error
 from signalpost.store.news import News
 from signalpost.store.reserve import Reserve
+from signalpost.store.same_core import SameCore
 from signalpost.store.tally import Tally
 
 A = TypeVar("A")
@@ -39,6 +40,7 @@ MOST_BYTES = 4 * 1024 * 1024
 _BYTES_A_ROW = 2048
 _CHECKPOINT_AFTER_BYTES = 8 * 1024 * 1024
 _IDLE_SECONDS = 0.05
+_BUSY_JOBS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,6 +111,7 @@ class Writer:
         self._news = news
         self._on_rollback = on_rollback
         self._loop = asyncio.get_running_loop()
+        self._core = SameCore(threading.get_native_id())
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._conn: Connection | None = None
         self._bytes_since_checkpoint = 0
@@ -139,12 +142,16 @@ class Writer:
         open_for_more = True
         while open_for_more:
             jobs, open_for_more = self._take()
+            if len(jobs) >= _BUSY_JOBS:
+                self._core.join()
             if jobs:
                 self._round(jobs if self._reserve.hold() else self._refuse(jobs))
             if self._bytes_since_checkpoint > _CHECKPOINT_AFTER_BYTES or not jobs:
                 self._checkpoint()
             if not jobs:
+                self._core.leave()
                 self._give_back()
+        self._core.leave()
         self._checkpoint()
         self._drop_connection()
 

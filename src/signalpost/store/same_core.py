@@ -1,0 +1,86 @@
+"""Why two threads that share one interpreter should share a core, and how they come to."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+TOGETHER_SECONDS: Final = 1.0
+"""How long both stay where they are."""
+
+APART_SECONDS: Final = 0.02
+"""How long the system may then move them to cores that have less to do."""
+
+_THREADS: Final = Path("/proc/self/task")
+_PROCESSOR: Final = 36
+"""Where a `stat` says on which core a thread ran last, counted from what follows the name."""
+
+
+class SameCore:
+    """Keeps the calling thread and another one on one core while both have much to do.
+
+    Only one of them at a time has the interpreter. Each time that the one lets go of it for a
+    moment, the other, if it waits on a core of its own, is woken in vain more often than not:
+    that costs more than the second core does for them. It is always the core that the system
+    has chosen for the other thread, and it may choose anew every second. Where it knows nothing
+    of cores, or does not allow it, nothing is done.
+    """
+
+    def __init__(self, other: int, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """`other` is the native id of the other thread."""
+        self._other = other
+        self._monotonic = monotonic
+        self._possible = hasattr(os, "sched_setaffinity")
+        self._core: int | None = None
+        self._anywhere: set[int] = set()
+        self._until = 0.0
+
+    def join(self) -> None:
+        """Keep both on one core from now on, or let them go for a moment if it is time to."""
+        now = self._monotonic()
+        if not self._possible or now < self._until:
+            return
+        if self._core is None:
+            self._bind()
+            self._until = now + TOGETHER_SECONDS
+        else:
+            self.leave()
+            self._until = now + APART_SECONDS
+
+    def leave(self) -> None:
+        """Let both run where they could before."""
+        if self._core is None:
+            return
+        core, self._core, self._until = self._core, None, 0.0
+        # A thread that was started meanwhile has its limits from the one that started it.
+        for thread in _threads():
+            with suppress(OSError):
+                if os.sched_getaffinity(thread) == {core}:
+                    os.sched_setaffinity(thread, self._anywhere)
+
+    def _bind(self) -> None:
+        try:
+            self._anywhere = os.sched_getaffinity(self._other)
+            if len(self._anywhere) > 1:
+                self._core = core = _core_of(self._other)
+                os.sched_setaffinity(self._other, {core})
+                os.sched_setaffinity(0, {core})
+        except OSError:
+            self.leave()
+            self._possible = False
+
+
+def _core_of(thread: int) -> int:
+    stat = (_THREADS / str(thread) / "stat").read_bytes()
+    return int(stat.rpartition(b")")[2].split()[_PROCESSOR])
+
+
+def _threads() -> Iterator[int]:
+    try:
+        yield from (int(thread.name) for thread in _THREADS.iterdir())
+    except OSError:
+        return
