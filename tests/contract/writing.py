@@ -15,11 +15,11 @@ class HeldWriter:
     """A writer that works on nothing."""
 
     def __init__(self, store: Store) -> None:
-        self._jobs = store._writer._jobs
+        self._waiting = store._writer._waiting
 
     @property
     def waiting(self) -> int:
-        return self._jobs.qsize()
+        return len(self._waiting)
 
     async def submitted(self, count: int) -> None:
         """Return when so many jobs wait."""

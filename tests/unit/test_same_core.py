@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from signalpost.store.same_core import APART_SECONDS, TOGETHER_SECONDS, SameCore
+from signalpost.store.same_core import APART_SECONDS, TOGETHER_SECONDS, SameCore, stand_back
 
 CORES = os.sched_getaffinity(0)
 
@@ -129,3 +129,11 @@ def test_where_the_system_knows_no_cores_nothing_is_done(
     pair.join()
     pair.leave()
     assert pair.shared == CORES
+
+
+def test_a_thread_that_stands_back_does_so_only_if_nothing_else_was_chosen(pair: Pair) -> None:
+    pair.writes.do(stand_back)
+    assert os.sched_getscheduler(pair.writes.id) == os.SCHED_BATCH
+    pair.delivers.do(lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)))
+    pair.delivers.do(stand_back)
+    assert os.sched_getscheduler(pair.delivers.id) == os.SCHED_IDLE

@@ -20,6 +20,17 @@ _PROCESSOR: Final = 36
 """Where a `stat` says on which core a thread ran last, counted from what follows the name."""
 
 
+def stand_back() -> None:
+    """Let the calling thread not interrupt another one when it is woken.
+
+    It has as much of a core as before. But a thread that takes the core at once from the one
+    that woke it, and then has to wait for the interpreter that this one holds, helps nobody.
+    """
+    with suppress(AttributeError, OSError):
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 class SameCore:
     """Keeps the calling thread and another one on one core while both have much to do.
 

@@ -5,6 +5,10 @@ verb together, one verb after another. One flush makes all of them durable; then
 are answered. Expected failures are answers and disturb nobody. If anything else goes wrong,
 the round is rolled back and each job tried alone, so that a bad one fails only itself.
 
+The loop puts rounds together, and gives the thread the next one when it has heard of the end
+of the last: by then those who were answered have asked again. So a flush serves many, the
+thread is woken once a round, and of the two the loop goes first.
+
 When the disk is full, the reserve is given up for what must be kept, and jobs of verbs that
 can wait are refused until it is there again.
 """
@@ -14,9 +18,11 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -27,7 +33,7 @@ from signalpost.domain.errors import SignalpostError, StorageFull, StorageUnavai
 from signalpost.store.engine import breaks_connection, checkpoint, give_back, storage_error
 from signalpost.store.news import News
 from signalpost.store.reserve import Reserve
-from signalpost.store.same_core import SameCore
+from signalpost.store.same_core import SameCore, stand_back
 from signalpost.store.tally import Tally
 
 A = TypeVar("A")
@@ -112,7 +118,9 @@ class Writer:
         self._on_rollback = on_rollback
         self._loop = asyncio.get_running_loop()
         self._core = SameCore(threading.get_native_id())
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: deque[_Job] = deque()
+        self._rounds: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._is_idle = True
         self._conn: Connection | None = None
         self._bytes_since_checkpoint = 0
         self._closed = False
@@ -128,24 +136,48 @@ class Writer:
             raise StorageUnavailable
         future: asyncio.Future[R] = self._loop.create_future()
         weight = content_bytes + _BYTES_A_ROW
-        self._jobs.put(_Job(verb=verb, argument=argument, weight=weight, future=future))
+        self._waiting.append(_Job(verb=verb, argument=argument, weight=weight, future=future))
+        if self._is_idle:
+            self._is_idle = False
+            self._begin_soon()
         return await future
 
     async def aclose(self) -> None:
         """Finish what was submitted, bring the WAL home and close the connection."""
         if not self._closed:
             self._closed = True
-            self._jobs.put(None)
+            if self._is_idle:
+                self._rounds.put(None)
         await asyncio.to_thread(self._thread.join)
 
+    def _begin_soon(self) -> None:
+        """Begin a round after what the loop has to do at once."""
+        self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        jobs: list[_Job] = []
+        weight = 0
+        while self._waiting and len(jobs) < MOST_JOBS and weight < MOST_BYTES:
+            job = self._waiting.popleft()
+            # A caller that was cancelled before the round began is not served.
+            if not job.future.cancelled():
+                jobs.append(job)
+                weight += job.weight
+        if jobs:
+            self._rounds.put(jobs)
+            return
+        self._is_idle = True
+        if self._closed:
+            self._rounds.put(None)
+
     def _work(self) -> None:
-        open_for_more = True
-        while open_for_more:
-            jobs, open_for_more = self._take()
-            if len(jobs) >= _BUSY_JOBS:
-                self._core.join()
+        stand_back()
+        while (jobs := self._take()) is not None:
             if jobs:
+                if len(jobs) >= _BUSY_JOBS:
+                    self._core.join()
                 self._round(jobs if self._reserve.hold() else self._refuse(jobs))
+                self._call(self._begin_soon)
             if self._bytes_since_checkpoint > _CHECKPOINT_AFTER_BYTES or not jobs:
                 self._checkpoint()
             if not jobs:
@@ -155,23 +187,13 @@ class Writer:
         self._checkpoint()
         self._drop_connection()
 
-    def _take(self) -> tuple[list[_Job], bool]:
-        """Wait for jobs; none of them means idle. False with them: they are the last."""
-        jobs: list[_Job] = []
-        weight = 0
+    def _take(self) -> list[_Job] | None:
+        """Wait for a round; an empty one means idle, None that there is no other."""
         timeout = _IDLE_SECONDS if self._bytes_since_checkpoint else None
-        with suppress(queue.Empty):
-            job = self._jobs.get(timeout=timeout)
-            while job is not None:
-                # A caller that was cancelled before the round began is not served.
-                if not job.future.cancelled():
-                    jobs.append(job)
-                    weight += job.weight
-                if len(jobs) >= MOST_JOBS or weight >= MOST_BYTES:
-                    return jobs, True
-                job = self._jobs.get_nowait()
-            return jobs, False
-        return jobs, True
+        try:
+            return self._rounds.get(timeout=timeout)
+        except queue.Empty:
+            return []
 
     def _refuse(self, jobs: list[_Job]) -> list[_Job]:
         """Refuse what can wait, for storage is full; return the other jobs."""
@@ -245,9 +267,12 @@ class Writer:
             self._bytes_since_checkpoint += give_back(self._conn)
 
     def _answer(self, answers: list[tuple[_Job, Any]]) -> None:
+        self._call(partial(_settle, answers))
+
+    def _call(self, function: Callable[[], None]) -> None:
         # The loop may be gone, and its callers with it.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(_settle, answers)
+            self._loop.call_soon_threadsafe(function)
 
 
 def _hit_after_commit(verb: Verb[Any, Any], answers: list[Any], places: list[int]) -> None:
