@@ -1,6 +1,7 @@
 """The floor under a publish: the same rpc and the same commit, without validation and rendering.
 
-A process of its own, as the server is: `python -m tests.bench.baseline <database URL>`.
+The frame around the call is that of the service: deadline, errors, credentials. A process of
+its own, as the server is: `python -m tests.bench.baseline <database URL>`.
 """
 
 import asyncio
@@ -8,13 +9,15 @@ import json
 import sys
 from datetime import UTC, datetime
 
-import grpc
 import grpc.aio
 import uvloop
 
+from signalpost.api.boundary import Boundary
 from signalpost.domain.event import Event, Resource
 from signalpost.domain.ids import EventId, TenantId
 from signalpost.store.store import Store
+from signalpost.telemetry.tracing import UNTRACED
+from signalpost.v1 import event_service_pb2
 from signalpost.v1.event_service_pb2 import PublishRequest, PublishResponse, PublishResult
 from tests.bench.loops import BODY
 
@@ -27,7 +30,7 @@ class Floor:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def publish(self, request: PublishRequest, _: object) -> PublishResponse:
+    async def Publish(self, request: PublishRequest, _: object) -> PublishResponse:
         now = datetime.now(UTC)
         accepted = await self._store.accept(
             [
@@ -56,14 +59,9 @@ class Floor:
 async def main(database: str) -> None:
     store = await Store.open(database, master_key=None)
     server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(
-        Floor(store).publish,
-        request_deserializer=PublishRequest.FromString,
-        response_serializer=PublishResponse.SerializeToString,
-    )
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler("signalpost.v1.EventService", {"Publish": handler})]
-    )
+    boundary = Boundary(new_id=lambda: "", tracing=UNTRACED)
+    service = event_service_pb2.DESCRIPTOR.services_by_name["EventService"]
+    server.add_generic_rpc_handlers((boundary.handlers(service, Floor(store)),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     sys.stdout.write(json.dumps({"port": port}) + "\n")
