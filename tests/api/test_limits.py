@@ -75,22 +75,27 @@ async def test_streams_outlast_that_deadline(
     call.cancel()
 
 
-async def test_call_cancelled_while_it_waits_leaves_all_or_nothing_and_tells_the_lanes(
-    service: Service,
+@pytest.mark.parametrize("begun", [False, True])
+async def test_call_cancelled_at_the_store_leaves_nothing_or_all_and_then_tells_the_lanes(
+    service: Service, *, begun: bool
 ) -> None:
     await service.subscribe()
     async with held_writer(service.store) as held:
         call = service.events.Publish(PublishRequest(events=EVENTS))
         await held.submitted(1)
+        caller = held.caller()
+        if begun:
+            await held.begin_those_who_wait()
         call.cancel()
         with suppress(asyncio.CancelledError):
             await call
+        await eventually(caller.cancelled)
     await service.store.check_writable()
-    assert await stored_ids(service) == {"e0", "e1", "e2"}
-    [(lanes, _)] = service.lanes.noticed
-    assert len(lanes) == 1
+    assert await stored_ids(service) == ({"e0", "e1", "e2"} if begun else set())
+    assert [len(lanes) for lanes, _ in service.lanes.noticed] == [1] * begun
     results = (await service.publish(*EVENTS)).results
-    assert {one.outcome for one in results} == {PublishResult.DUPLICATE}
+    expected = PublishResult.DUPLICATE if begun else PublishResult.ACCEPTED
+    assert {one.outcome for one in results} == {expected}
 
 
 @pytest.mark.parametrize("turns", range(0, 40, 3))

@@ -11,21 +11,56 @@ from signalpost.store import Store
 from signalpost.store.writer import one_by_one
 
 
+class _Hold:
+    """Holds the writer inside a transaction, from when it comes to it until it is released."""
+
+    def __init__(self, store: Store) -> None:
+        self._begun, self._release = threading.Event(), threading.Event()
+        self._holding = asyncio.create_task(store._writer.submit(one_by_one(self._hold), None))
+
+    def _hold(self, _: Connection, __: None) -> None:
+        self._begun.set()
+        self._release.wait()
+
+    async def begun(self) -> None:
+        await asyncio.to_thread(self._begun.wait)
+
+    async def release(self) -> None:
+        self._release.set()
+        await self._holding
+
+
 class HeldWriter:
     """A writer that works on nothing."""
 
-    def __init__(self, store: Store) -> None:
-        self._waiting = store._writer._waiting
+    def __init__(self, store: Store, hold: _Hold) -> None:
+        self._store = store
+        self._hold = hold
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._store._writer._waiting)
+
+    def caller(self) -> asyncio.Future[object]:
+        """Return what the caller of the first job that waits is waiting for."""
+        return self._store._writer._waiting[0].future
 
     async def submitted(self, count: int) -> None:
         """Return when so many jobs wait."""
         async with asyncio.timeout(60):
             while self.waiting < count:
                 await _turn_of_the_loop()
+
+    async def begin_those_who_wait(self) -> None:
+        """Hold the writer inside the transaction of those who wait now."""
+        following, count = _Hold(self._store), self.waiting
+        await self.submitted(count + 1)
+        await self._hold.release()
+        self._hold = following
+        await following.begun()
+
+    async def release(self) -> None:
+        await self._hold.release()
 
 
 async def _turn_of_the_loop() -> None:
@@ -35,16 +70,10 @@ async def _turn_of_the_loop() -> None:
 @asynccontextmanager
 async def held_writer(store: Store) -> AsyncIterator[HeldWriter]:
     """Hold the writer inside a transaction until the context ends."""
-    begun, release = threading.Event(), threading.Event()
-
-    def hold(_: Connection, __: None) -> None:
-        begun.set()
-        release.wait()
-
-    holding = asyncio.create_task(store._writer.submit(one_by_one(hold), None))
-    await asyncio.to_thread(begun.wait)
+    hold = _Hold(store)
+    await hold.begun()
+    held = HeldWriter(store, hold)
     try:
-        yield HeldWriter(store)
+        yield held
     finally:
-        release.set()
-        await holding
+        await held.release()

@@ -8,7 +8,7 @@ or `StorageFull` (nothing changed).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -95,21 +95,28 @@ class EventQuery:
     end: datetime | None = None
 
 
+Told = Callable[[Sequence[Accepted | None]], None]
+"""Hears what became of the events of a call, whether or not its caller still waits."""
+
+
 class EventStore(Protocol):
     """Keeps events and what they owe."""
 
-    async def accept(self, events: Sequence[Event], *, now: datetime) -> Sequence[Accepted]:
+    async def accept(
+        self, events: Sequence[Event], *, now: datetime, told: Told | None = None
+    ) -> Sequence[Accepted]:
         """Store events with one delivery for each subscription that matches at this moment.
 
         All or none, durable when it returns; one result per event, in their order. An event
         whose ID is stored with the same digest is a duplicate: nothing is done for it (the
         same holds for a second one in `events`). Concurrent calls share a transaction but not
-        their fate. Repeating a call is safe. Raises EventIdConflict.
+        their fate. Repeating a call is safe. Of a caller that is cancelled, the events may be
+        stored nevertheless: then, too, `told` is called. Raises EventIdConflict.
         """
         ...
 
     async def accept_each(
-        self, events: Sequence[Event], *, now: datetime
+        self, events: Sequence[Event], *, now: datetime, told: Told | None = None
     ) -> Sequence[Accepted | None]:
         """Store events as `accept` does, but each on its own, still in one transaction.
 

@@ -6,7 +6,6 @@ lanes are told.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from signalpost.domain.errors import (
 )
 from signalpost.domain.event import Event, EventDraft
 from signalpost.domain.ids import EventId
-from signalpost.ports import Accepted, Clock, EventStore, LaneNotices
+from signalpost.ports import Accepted, Clock, EventStore, LaneNotices, Told
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.deprecation import DeprecationLog
 from signalpost.publishing.judgement import Judge
@@ -50,7 +49,9 @@ class Published:
 class _Store(Protocol[_Answer_co]):
     """A verb of the store that takes events in."""
 
-    async def __call__(self, events: Sequence[Event], *, now: datetime) -> Sequence[_Answer_co]:
+    async def __call__(
+        self, events: Sequence[Event], *, now: datetime, told: Told | None = None
+    ) -> Sequence[_Answer_co]:
         """Take them."""
         ...
 
@@ -102,8 +103,8 @@ class Publisher:
             previews = await self._store.preview(events)
             pairs = zip(previews, events, strict=True)
             return [_published(preview, event.body) for preview, event in pairs]
-        storing = self._stored(self._store.accept, events, now=now)
-        return [_published(one) for one in await asyncio.shield(storing)]
+        answers = await self._stored(self._store.accept, events, now=now)
+        return [_published(one) for one in answers]
 
     async def publish_each(
         self, drafts: Sequence[EventDraft | RequestInvalid]
@@ -119,8 +120,7 @@ class Publisher:
         judged = [self._judged(draft, now=now) for draft in drafts]
         events = [one for one in judged if isinstance(one, Event)]
         if events:
-            storing = self._stored(self._store.accept_each, events, now=now)
-            answers = iter(await asyncio.shield(storing))
+            answers = iter(await self._stored(self._store.accept_each, events, now=now))
         else:
             answers = iter(())
         return [_result(one, next(answers)) if isinstance(one, Event) else one for one in judged]
@@ -151,22 +151,20 @@ class Publisher:
         ]
         return RequestInvalid(violations) if violations else event
 
-    def _stored(
+    async def _stored(
         self, store: _Store[_Answer], events: Sequence[Event], *, now: datetime
-    ) -> asyncio.Task[Sequence[_Answer]]:
-        """Store events, then tell the lanes and the log, whether or not anyone waits."""
+    ) -> Sequence[_Answer]:
+        """Store events; then the lanes and the log are told, whether or not anyone waits."""
 
-        async def finish() -> Sequence[_Answer]:
-            with self._tracing.accepting(events) as accepting:
-                answers = await store(accepting.events, now=now)
+        def told(answers: Sequence[Accepted | None]) -> None:
             accepted = [one for one in answers if one is not None]
             if lanes := {lane for one in accepted for lane in one.lanes}:
                 self._lanes.notice(lanes, due=now)
             _log(accepting.events, accepted)
             self._deprecations.note({event.event_type for event in events}, now=now)
-            return answers
 
-        return asyncio.create_task(finish())
+        with self._tracing.accepting(events) as accepting:
+            return await store(accepting.events, now=now, told=told)
 
     def _complete(self, draft: EventDraft, *, now: datetime, wall: datetime) -> Event:
         event_id = draft.event_id or EventId(self._new_id())

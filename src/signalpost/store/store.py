@@ -26,6 +26,7 @@ from signalpost.ports import (
     Pick,
     Recorded,
     SubscriptionQuery,
+    Told,
 )
 from signalpost.store.arranging import ArrangeCall, arrange, unarranged_lanes
 from signalpost.store.counts import Counts
@@ -156,20 +157,22 @@ class Store:
         await self._writer.aclose()
         self._lock.release()
 
-    async def accept(self, events: Sequence[Event], *, now: datetime) -> Sequence[Accepted]:
+    async def accept(
+        self, events: Sequence[Event], *, now: datetime, told: Told | None = None
+    ) -> Sequence[Accepted]:
         """Store events with what they owe, as `EventStore` says. Raises EventIdConflict."""
-        answers = await self._accept_call(AcceptCall(events=events, now=now))
+        answers = await self._accept_call(AcceptCall(events=events, now=now), told)
         return [answer for answer in answers if answer is not None]
 
     async def accept_each(
-        self, events: Sequence[Event], *, now: datetime
+        self, events: Sequence[Event], *, now: datetime, told: Told | None = None
     ) -> Sequence[Accepted | None]:
         """Store events each on its own; None in place of one whose ID is taken."""
-        return await self._accept_call(AcceptCall(events=events, now=now, each=True))
+        return await self._accept_call(AcceptCall(events=events, now=now, each=True), told)
 
-    async def _accept_call(self, call: AcceptCall) -> Sequence[Accepted | None]:
+    async def _accept_call(self, call: AcceptCall, told: Told | None) -> Sequence[Accepted | None]:
         content_bytes = sum(len(event.body) + _ROW_BYTES for event in call.events)
-        return await self._writer.submit(self._accept, call, content_bytes=content_bytes)
+        return await self._writer.submit(self._accept, call, content_bytes=content_bytes, told=told)
 
     async def preview(self, events: Sequence[Event]) -> Sequence[Accepted]:
         """Tell what `accept` would answer."""

@@ -93,6 +93,7 @@ class _Job:
     argument: Any
     weight: int
     future: asyncio.Future[Any]
+    told: Callable[[Any], None] | None
 
 
 class Writer:
@@ -127,16 +128,26 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
 
-    async def submit(self, verb: Verb[A, R], argument: A, *, content_bytes: int = 0) -> R:
+    async def submit(
+        self,
+        verb: Verb[A, R],
+        argument: A,
+        *,
+        content_bytes: int = 0,
+        told: Callable[[R], None] | None = None,
+    ) -> R:
         """Run a verb and return its answer once that is durable.
 
-        A caller that is cancelled leaves a job that is done wholly or not at all.
+        A caller that is cancelled leaves a job that is done wholly or not at all; of one that
+        is done `told` hears, before the caller does if that is still there.
         """
         if self._closed:
             raise StorageUnavailable
         future: asyncio.Future[R] = self._loop.create_future()
         weight = content_bytes + _BYTES_A_ROW
-        self._waiting.append(_Job(verb=verb, argument=argument, weight=weight, future=future))
+        self._waiting.append(
+            _Job(verb=verb, argument=argument, weight=weight, future=future, told=told)
+        )
         if self._is_idle:
             self._is_idle = False
             self._begin_soon()
@@ -285,9 +296,12 @@ def _hit_after_commit(verb: Verb[Any, Any], answers: list[Any], places: list[int
 
 def _settle(answers: list[tuple[_Job, Any]]) -> None:
     for job, answer in answers:
+        failed = isinstance(answer, BaseException)
+        if job.told is not None and not failed:
+            job.future.get_loop().call_soon(job.told, answer)
         if job.future.done():
             continue
-        if isinstance(answer, BaseException):
+        if failed:
             job.future.set_exception(answer)
         else:
             job.future.set_result(answer)
