@@ -8,7 +8,7 @@ delivered as it came.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +23,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from signalpost.api.constraints import CONSTRAINTS
 from signalpost.api.findings import MAX_VIOLATIONS, Findings, TooMany
-from signalpost.api.rules import Rule
+from signalpost.api.rules import Check, Rule
 from signalpost.api.structs import check_struct, quoted
 from signalpost.domain.errors import Reason, RequestInvalid, Violation
 from signalpost.v1.event_pb2 import Event
@@ -74,172 +74,231 @@ def required(path: str) -> Violation:
     return Violation(path, Reason.FIELD_INVALID, "is required")
 
 
+_Look = Callable[["_Walk", Any, str], bool]
+"""Finds what is wrong with a value at a path; False if no rule need look at it any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class _FieldPlan:
-    """What the walk must know of a field, read from its descriptor once.
+    """What the walk must know of a field.
 
-    Nothing can be wrong with a `free` one: text, an integer or a boolean without a rule.
+    `look` is None if nothing can be wrong with it: text, an integer or a boolean without a
+    rule. `gives` is the bit of what is required and is there if this field is set.
     """
 
     name: str
-    rule: Rule
-    free: bool
-    repeated: bool
-    mapped: bool
-    kind: int
-    message_type: str
-    enum_values: frozenset[int]
+    look: _Look | None
+    gives: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What the walk must know of a message: its fields by number, and which are required."""
+    """What the walk must know of a message, read from its descriptor once.
+
+    Its fields are by number; what is required, a field or a oneof, is a bit each.
+    """
 
     fields: Mapping[int, _FieldPlan]
-    required: frozenset[str]
+    required: Mapping[str, int]
     payload_numbers: range
+
+    def missing(self, given: int) -> list[str]:
+        """Return the names of what is required and not among the bits that are given."""
+        return [name for name, bit in self.required.items() if not given & bit]
 
 
 @cache
 def _plan(descriptor: Descriptor) -> _Plan:
     rules = CONSTRAINTS.get(descriptor.name, {})
+    names = sorted(name for name, rule in rules.items() if rule.required)
+    required = {name: 1 << place for place, name in enumerate(names)}
     fields = {
-        field.number: _field_plan(field, rules.get(field.name, _NO_RULE))
+        field.number: _FieldPlan(
+            field.name,
+            _look(field, rules.get(field.name, _NO_RULE)),
+            required.get(field.name, 0) | required.get(_oneof(field), 0),
+        )
         for field in descriptor.fields
     }
-    return _Plan(
-        fields,
-        frozenset(name for name, rule in rules.items() if rule.required),
-        _PAYLOAD_NUMBERS if descriptor is Event.DESCRIPTOR else range(0),
-    )
+    payload_numbers = _PAYLOAD_NUMBERS if descriptor is Event.DESCRIPTOR else range(0)
+    return _Plan(fields, required, payload_numbers)
 
 
-def _field_plan(field: FieldDescriptor, rule: Rule) -> _FieldPlan:
-    message, enum = field.message_type, field.enum_type
-    plain = message is None and enum is None and field.cpp_type != FieldDescriptor.CPPTYPE_DOUBLE
-    return _FieldPlan(
-        name=field.name,
-        rule=rule,
-        free=plain and rule.check is None and rule.most is None,
-        repeated=field.is_repeated,
-        mapped=message is not None and message.GetOptions().map_entry,
-        kind=field.cpp_type,
-        message_type=message.full_name if message is not None else "",
-        enum_values=frozenset(enum.values_by_number) if enum is not None else frozenset(),
-    )
+def _oneof(field: FieldDescriptor) -> str:
+    return "" if field.containing_oneof is None else field.containing_oneof.name
 
 
 class _Walk:
     """Goes through a message and everything in it; all its fields may be `known` before."""
 
     def __init__(self, findings: Findings, *, known: bool) -> None:
-        self._findings = findings
-        self._known = known
+        self.add = findings.add
+        self.findings = findings
+        self.known = known
 
-    def message(self, message: Message, path: str) -> None:
+    def message(self, message: Message, path: str) -> bool:
         """Check a message of the contract; `path` is "" or ends with a dot."""
         plan = _plan(message.DESCRIPTOR)
-        missing = set(plan.required)
+        fields, given = plan.fields, 0
         for descriptor, value in message.ListFields():
-            field = plan.fields[descriptor.number]
-            missing.discard(field.name)
-            if not field.free:
-                self._field(value, field, path + field.name)
-        if self._unknown(message, plan, path):
-            missing.discard("payload")
-        for name in sorted(missing):
-            self._require(message, name, path)
+            field = fields[descriptor.number]
+            given |= field.gives
+            if field.look is not None:
+                field.look(self, value, path + field.name)
+        if not self.known and self.unknown(message, plan, path):
+            given |= plan.required.get("payload", 0)
+        for name in plan.missing(given):
+            self.add(path + name, "is required")
+        return True
 
-    def _require(self, message: Message, name: str, path: str) -> None:
-        oneof = name in message.DESCRIPTOR.oneofs_by_name
-        if not (oneof and message.WhichOneof(name)):
-            self._findings.add(path + name, "is required")
-
-    def _unknown(self, message: Message, plan: _Plan, path: str) -> bool:
-        if self._known:
-            return False
+    def unknown(self, message: Message, plan: _Plan, path: str) -> bool:
+        """Find fields of a message that this server does not know; tell whether there are any."""
         unknown = UnknownFieldSet(message)
         if not len(unknown):
             return False
         looked_at = range(min(len(unknown), MAX_VIOLATIONS))
         for number in sorted({unknown[index].field_number for index in looked_at}):
             if number in plan.payload_numbers:
-                self._findings.add(
+                self.add(
                     f"{path}{number}",
                     "is the payload of an event type unknown to this server",
                     reason=Reason.EVENT_TYPE_UNKNOWN,
                     metadata={"eventType": str(number)},
                 )
             else:
-                self._findings.add(f"{path}{number}", "is a field unknown to this server")
+                self.add(f"{path}{number}", "is a field unknown to this server")
         return True
 
-    def _field(self, value: Any, field: _FieldPlan, path: str) -> None:
-        if not field.repeated:
-            self._value(value, field, path)
-        elif field.rule.most is not None and len(value) > field.rule.most:
-            self._findings.add(path, f"has {len(value)} entries, {field.rule.most} at most")
-        elif field.mapped:
-            self._map(value, field.rule, path)
-        elif not field.rule.apart:
-            self._list(value, field, path)
 
-    def _list(self, values: Sequence[Any], field: _FieldPlan, path: str) -> None:
+def _look(field: FieldDescriptor, rule: Rule) -> _Look | None:
+    """Return what looks at the value of a field if it is set."""
+    if not field.is_repeated:
+        return _then(_at_one(field, rule), rule.check)
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return _bounded(rule.most, _at_map(rule))
+    return _bounded(rule.most, None if rule.apart else _at_each(field, rule))
+
+
+def _at_one(field: FieldDescriptor, rule: Rule) -> _Look | None:
+    """Return what looks at one value of a field, but for its rule."""
+    if field.enum_type is not None:
+        return _at_enum(frozenset(field.enum_type.values_by_number), rule)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE:
+        return _at_double
+    if field.message_type is None:
+        return None
+    match field.message_type.full_name:
+        case Struct.DESCRIPTOR.full_name:
+            return _at_struct(rule.levels)
+        case Timestamp.DESCRIPTOR.full_name:
+            return _at_well_known(_timestamp_problem)
+        case Duration.DESCRIPTOR.full_name:
+            return _at_well_known(_duration_problem)
+        case _:
+            return lambda walk, value, path: walk.message(value, path + ".")
+
+
+def _then(first: _Look | None, check_value: Check | None) -> _Look | None:
+    """Return what looks at a value first in the one way, and then by its rule."""
+    if check_value is None:
+        return first
+
+    def look(walk: _Walk, value: Any, path: str) -> bool:
+        if first is not None and not first(walk, value, path):
+            return False
+        if description := check_value(value):
+            walk.add(path, description)
+        return True
+
+    return look
+
+
+def _bounded(most: int | None, look_within: _Look | None) -> _Look | None:
+    """Return what looks at a list or a map, if that has not too many entries."""
+    if most is None:
+        return look_within
+
+    def look(walk: _Walk, values: Any, path: str) -> bool:
+        if len(values) > most:
+            walk.add(path, f"has {len(values)} entries, {most} at most")
+        elif look_within is not None:
+            look_within(walk, values, path)
+        return True
+
+    return look
+
+
+def _at_each(field: FieldDescriptor, rule: Rule) -> _Look | None:
+    look_at_one = _then(_at_one(field, rule), rule.check)
+    if look_at_one is None:
+        return None
+    unspecified = 0 if field.enum_type is not None else None
+
+    def look(walk: _Walk, values: Sequence[Any], path: str) -> bool:
         for index, value in enumerate(values):
-            if field.enum_values and value == 0:
-                self._findings.add(f"{path}[{index}]", "must not be unspecified")
+            if value == unspecified:
+                walk.add(f"{path}[{index}]", "must not be unspecified")
             else:
-                self._value(value, field, f"{path}[{index}]")
+                look_at_one(walk, value, f"{path}[{index}]")
+        return True
 
-    def _map(self, values: Mapping[str, str], rule: Rule, path: str) -> None:
-        """Check a map from text to text, the only kind there is in requests."""
+    return look
+
+
+def _at_map(rule: Rule) -> _Look:
+    """Look at a map from text to text, the only kind there is in requests."""
+
+    def look(walk: _Walk, values: Mapping[str, str], path: str) -> bool:
         for key in sorted(values):
             for check_part, part in ((rule.key, key), (rule.check, values[key])):
                 if check_part is not None and (description := check_part(part)):
-                    self._findings.add(f"{path}[{quoted(key)}]", description)
+                    walk.add(f"{path}[{quoted(key)}]", description)
+        return True
 
-    def _value(self, value: Any, field: _FieldPlan, path: str) -> None:
-        if field.kind == FieldDescriptor.CPPTYPE_MESSAGE:
-            if not self._valid_message(value, field, path):
-                return
-        elif field.kind == FieldDescriptor.CPPTYPE_ENUM:
-            if value not in field.enum_values:
-                self._unknown_enum(value, field, path)
-                return
-        elif field.kind == FieldDescriptor.CPPTYPE_DOUBLE and not math.isfinite(value):
-            self._findings.add(path, "must be a finite number")
-            return
-        if field.rule.check is not None and (description := field.rule.check(value)):
-            self._findings.add(path, description)
+    return look
 
-    def _unknown_enum(self, value: int, field: _FieldPlan, path: str) -> None:
-        of_type = field.rule.unknown is Reason.EVENT_TYPE_UNKNOWN
-        self._findings.add(
+
+def _at_enum(known: Collection[int], rule: Rule) -> _Look:
+    def look(walk: _Walk, value: int, path: str) -> bool:
+        if value in known:
+            return True
+        of_type = rule.unknown is Reason.EVENT_TYPE_UNKNOWN
+        walk.add(
             path,
             f"has the value {value}, unknown to this server",
-            reason=field.rule.unknown,
+            reason=rule.unknown,
             metadata={"eventType": str(value)} if of_type else None,
         )
+        return False
 
-    def _valid_message(self, value: Any, field: _FieldPlan, path: str) -> bool:
-        """Check what lies within; False if no rule need look at the message any more."""
-        name, problem = field.message_type, None
-        match name:
-            case Struct.DESCRIPTOR.full_name:
-                levels = field.rule.levels
-                check_struct(value, self._findings, path, levels=levels, known=self._known)
-            case Timestamp.DESCRIPTOR.full_name:
-                problem = _timestamp_problem(value)
-            case Duration.DESCRIPTOR.full_name:
-                problem = _duration_problem(value)
-            case _:
-                self.message(value, path + ".")
-                return True
-        if problem is not None:
-            self._findings.add(path, problem)
-        elif name != Struct.DESCRIPTOR.full_name:
-            self._unknown(value, _plan(value.DESCRIPTOR), path + ".")
-        return problem is None
+    return look
+
+
+def _at_double(walk: _Walk, value: float, path: str) -> bool:
+    if math.isfinite(value):
+        return True
+    walk.add(path, "must be a finite number")
+    return False
+
+
+def _at_struct(levels: int) -> _Look:
+    def look(walk: _Walk, value: Struct, path: str) -> bool:
+        check_struct(value, walk.findings, path, levels=levels, known=walk.known)
+        return True
+
+    return look
+
+
+def _at_well_known(problem_of: Callable[[Any], str | None]) -> _Look:
+    def look(walk: _Walk, value: Message, path: str) -> bool:
+        if problem := problem_of(value):
+            walk.add(path, problem)
+            return False
+        if not walk.known:
+            walk.unknown(value, _plan(value.DESCRIPTOR), path + ".")
+        return True
+
+    return look
 
 
 def _timestamp_problem(value: Timestamp) -> str | None:
