@@ -7,7 +7,8 @@ the round is rolled back and each job tried alone, so that a bad one fails only 
 
 The loop puts rounds together, and gives the thread the next one when it has heard of the end
 of the last: by then those who were answered have asked again. So a flush serves many, the
-thread is woken once a round, and of the two the loop goes first.
+thread is woken once a round, and of the two the loop goes first. Calls from outside take their
+time between two requests: after a round of several, but few, the thread lets more of them come.
 
 When the disk is full, the reserve is given up for what must be kept, and jobs of verbs that
 can wait are refused until it is there again.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -47,6 +49,12 @@ _BYTES_A_ROW = 2048
 _CHECKPOINT_AFTER_BYTES = 8 * 1024 * 1024
 _IDLE_SECONDS = 0.05
 _BUSY_JOBS = 8
+
+_FEW_JOBS = range(2, 16)
+"""How many callers a round had if there are several, and yet so few that a flush costs most."""
+
+_QUIET_SECONDS = 0.0003
+_LONGEST_GATHERING_SECONDS = 0.003
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -188,6 +196,8 @@ class Writer:
                 if len(jobs) >= _BUSY_JOBS:
                     self._core.join()
                 self._round(jobs if self._reserve.hold() else self._refuse(jobs))
+                if len(jobs) in _FEW_JOBS:
+                    self._gather()
                 self._call(self._begin_soon)
             if self._bytes_since_checkpoint > _CHECKPOINT_AFTER_BYTES or not jobs:
                 self._checkpoint()
@@ -197,6 +207,14 @@ class Writer:
         self._core.leave()
         self._checkpoint()
         self._drop_connection()
+
+    def _gather(self) -> None:
+        """Let more callers share the next flush, until none has come for a moment."""
+        latest = time.monotonic() + _LONGEST_GATHERING_SECONDS
+        former = -1
+        while (waiting := len(self._waiting)) != former and time.monotonic() < latest:
+            former = waiting
+            time.sleep(_QUIET_SECONDS)
 
     def _take(self) -> list[_Job] | None:
         """Wait for a round; an empty one means idle, None that there is no other."""
