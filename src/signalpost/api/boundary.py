@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from functools import partial
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import grpc
@@ -45,10 +44,10 @@ CEILINGS_SECONDS: Final[Mapping[str, float]] = {
 }
 """The same for methods that may make a request to an endpoint or go through many deliveries."""
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
-Method = Callable[[Any, Context], Awaitable[Message]]
+Method = Callable[[Any, "Call"], Awaitable[Message]]
 """A servicer's method: a checked or unchecked request in, its response out."""
 
+_Context = grpc.aio.ServicerContext[bytes, bytes]
 _Answer = TypeVar("_Answer")
 _Response_contra = TypeVar("_Response_contra", bound=Message, contravariant=True)
 
@@ -63,11 +62,38 @@ class Respond(Protocol[_Response_contra]):
         ...
 
 
-StreamMethod = Callable[[AsyncIterator[Any], Respond[Any], Context], Awaitable[None]]
+StreamMethod = Callable[[AsyncIterator[Any], Respond[Any], "Call"], Awaitable[None]]
 """A servicer's method with streams both ways."""
 
-WatchMethod = Callable[[Any, Respond[Any], Context], Awaitable[None]]
+WatchMethod = Callable[[Any, Respond[Any], "Call"], Awaitable[None]]
 """A servicer's method that answers one request with a stream."""
+
+
+class Call:
+    """What a call says of itself beside its request, read once."""
+
+    def __init__(self, context: _Context) -> None:
+        self._metadata = context.invocation_metadata() or ()
+
+    def refuse_two_credentials(self) -> None:
+        """Refuse what could mean one caller to a proxy and another one to us: gRPC passes both on.
+
+        Raises CredentialsInvalid.
+        """
+        if sum(name == "authorization" for name, _ in self._metadata) > 1:
+            raise CredentialsInvalid("there is more than one value of authorization")
+
+    def traceparent(self) -> str:
+        """Return the `traceparent` under which the call works; empty if it has none.
+
+        It is that of the call's span or, without one, that of its metadata.
+        """
+        return tracing.current(self.given_traceparent())
+
+    def given_traceparent(self) -> str:
+        """Return the one in the metadata, empty if there is none or a malformed one."""
+        value = dict(self._metadata).get("traceparent", "")
+        return value if isinstance(value, str) and TRACEPARENT(value) is None else ""
 
 
 class Boundary:
@@ -112,23 +138,24 @@ class Boundary:
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         kind = GetMessageClass(descriptor.input_type)
 
-        async def answer(data: bytes, context: Context) -> bytes:
+        async def answer(data: bytes, call: Call) -> bytes:
             seconds = CEILINGS_SECONDS.get(descriptor.name, CEILING_SECONDS)
-            _refuse_two_credentials(context)
+            call.refuse_two_credentials()
             failpoints.hit("handler")
             request = parse(kind, data)
             limit = asyncio.timeout(seconds)
             try:
                 async with limit:
-                    response = await method(request, context)
+                    response = await method(request, call)
             except TimeoutError:
                 if limit.expired():
                     raise _TooLate(seconds) from None
                 raise
             return response.SerializeToString(deterministic=True)
 
-        async def handle(data: bytes, context: Context) -> bytes:
-            return await self._guard(answer(data, context), context, descriptor)
+        async def handle(data: bytes, context: _Context) -> bytes:
+            call = Call(context)
+            return await self._guard(answer(data, call), call, context, descriptor)
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -137,14 +164,15 @@ class Boundary:
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         kind = GetMessageClass(descriptor.input_type)
 
-        async def answer(data: bytes, context: Context) -> None:
-            _refuse_two_credentials(context)
+        async def answer(data: bytes, call: Call, context: _Context) -> None:
+            call.refuse_two_credentials()
             failpoints.hit("handler")
             request = parse(kind, data)
-            await self._until_drained(lambda: method(request, _responder(context), context))
+            await self._until_drained(lambda: method(request, _responder(context), call))
 
-        async def handle(data: bytes, context: Context) -> None:
-            await self._guard(answer(data, context), context, descriptor)
+        async def handle(data: bytes, context: _Context) -> None:
+            call = Call(context)
+            await self._guard(answer(data, call, context), call, context, descriptor)
 
         # It writes to the context, as a handler may that returns no iterator.
         handler = cast("Callable[..., AsyncIterator[bytes]]", handle)
@@ -160,12 +188,13 @@ class Boundary:
                 failpoints.hit("handler")
                 yield parse(kind, data)
 
-        async def answer(stream: AsyncIterator[bytes], context: Context) -> None:
-            _refuse_two_credentials(context)
-            await method(parsed(stream), _responder(context), context)
+        async def answer(stream: AsyncIterator[bytes], call: Call, context: _Context) -> None:
+            call.refuse_two_credentials()
+            await method(parsed(stream), _responder(context), call)
 
-        async def handle(stream: AsyncIterator[bytes], context: Context) -> None:
-            await self._guard(answer(stream, context), context, descriptor)
+        async def handle(stream: AsyncIterator[bytes], context: _Context) -> None:
+            call = Call(context)
+            await self._guard(answer(stream, call, context), call, context, descriptor)
 
         # It writes to the context, as a handler may that returns no iterator.
         handler = cast("Callable[..., AsyncIterator[bytes]]", handle)
@@ -193,20 +222,24 @@ class Boundary:
             raise
 
     async def _guard(
-        self, call: Awaitable[_Answer], context: Context, descriptor: MethodDescriptor
+        self,
+        answer: Awaitable[_Answer],
+        call: Call,
+        context: _Context,
+        descriptor: MethodDescriptor,
     ) -> _Answer:
         """Await the answer to a call, in a span; a failure ends the call with its status."""
-        traceparent = partial(_given_traceparent, context)
-        with self._tracing.rpc(descriptor.full_name, traceparent=traceparent) as span:
+        method, traceparent = descriptor.full_name, call.given_traceparent
+        with self._tracing.rpc(method, traceparent=traceparent) as span:
             try:
-                return await call
+                return await answer
             except SignalpostError as error:
                 failure = status.status_of(error)
             except _TooLate as late:
                 failure = status.too_late(late.limit_seconds)
             except Exception:
                 error_id = self._new_id()
-                fields = {"rpc": descriptor.full_name, "error_id": error_id}
+                fields = {"rpc": method, "error_id": error_id}
                 _logger.exception("call failed", extra=fields)
                 failure = status.internal(error_id)
             end = rpc_status.to_status(failure)
@@ -215,28 +248,7 @@ class Boundary:
         raise AssertionError("a call that was aborted goes on")
 
 
-def call_traceparent(context: Context) -> str:
-    """Return the `traceparent` under which a call works; empty if it has none.
-
-    It is that of the call's span or, without one, that of its metadata.
-    """
-    return tracing.current(_given_traceparent(context))
-
-
-def _given_traceparent(context: Context) -> str:
-    """Return the one in the metadata, empty if there is none or a malformed one."""
-    value = dict(context.invocation_metadata() or ()).get("traceparent", "")
-    return value if isinstance(value, str) and TRACEPARENT(value) is None else ""
-
-
-def _refuse_two_credentials(context: Context) -> None:
-    """Refuse what could mean one caller to a proxy and another one to us: gRPC passes both on."""
-    names = [name for name, _ in context.invocation_metadata() or ()]
-    if names.count("authorization") > 1:
-        raise CredentialsInvalid("there is more than one value of authorization")
-
-
-def _responder(context: Context) -> Respond[Message]:
+def _responder(context: _Context) -> Respond[Message]:
     async def respond(response: Message) -> None:
         data = response.SerializeToString(deterministic=True)
         # Nothing else may hold it while the client takes its time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from signalpost.api.boundary import Context, Respond
+from signalpost.api.boundary import Call, Respond
 from signalpost.api.checks import demand
 from signalpost.api.convert_deliveries import delivery_message
 from signalpost.api.convert_events import event_filter, listed_tenant
@@ -60,14 +60,14 @@ class DeliveryServicer:
         self._statistics = statistics
         self._pager = pager
 
-    async def GetDelivery(self, request: GetDeliveryRequest, _: Context) -> GetDeliveryResponse:
+    async def GetDelivery(self, request: GetDeliveryRequest, _: Call) -> GetDeliveryResponse:
         """Show a delivery with its attempts."""
         demand(request)
         delivery = await self._deliveries.get_delivery(_key(request.delivery_id))
         return GetDeliveryResponse(delivery=delivery_message(delivery, with_attempts=True))
 
     async def ListDeliveries(
-        self, request: ListDeliveriesRequest, _: Context
+        self, request: ListDeliveriesRequest, _: Call
     ) -> ListDeliveriesResponse:
         """Show a page of deliveries."""
         demand(request)
@@ -94,22 +94,20 @@ class DeliveryServicer:
         self,
         request: WatchDeliveriesRequest,
         respond: Respond[WatchDeliveriesResponse],
-        _: Context,
+        _: Call,
     ) -> None:
         """Send deliveries as they change."""
         demand(request)
         await self._streams.run(request, respond)
 
-    async def RetryDelivery(
-        self, request: RetryDeliveryRequest, _: Context
-    ) -> RetryDeliveryResponse:
+    async def RetryDelivery(self, request: RetryDeliveryRequest, _: Call) -> RetryDeliveryResponse:
         """Attempt a delivery now."""
         demand(request)
         delivery = await self._repairer.retry(_key(request.delivery_id))
         return RetryDeliveryResponse(delivery=delivery_message(delivery, with_attempts=False))
 
     async def ReplayDeliveries(
-        self, request: ReplayDeliveriesRequest, _: Context
+        self, request: ReplayDeliveriesRequest, _: Call
     ) -> ReplayDeliveriesResponse:
         """Queue deliveries of stored events again, or only count them."""
         order = _order(request)
@@ -121,7 +119,7 @@ class DeliveryServicer:
         return ReplayDeliveriesResponse(delivery_count=count)
 
     async def CancelDeliveries(
-        self, request: CancelDeliveriesRequest, _: Context
+        self, request: CancelDeliveriesRequest, _: Call
     ) -> CancelDeliveriesResponse:
         """Cancel pending deliveries, or only count them."""
         demand(request)
@@ -137,7 +135,7 @@ class DeliveryServicer:
         )
 
     async def GetDeliveryStats(
-        self, request: GetDeliveryStatsRequest, _: Context
+        self, request: GetDeliveryStatsRequest, _: Call
     ) -> GetDeliveryStatsResponse:
         """Count what became of deliveries, and what waits."""
         demand(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from signalpost.api.boundary import Context
+from signalpost.api.boundary import Call
 from signalpost.api.checks import demand
 from signalpost.api.convert_event_types import event_type_draft, event_type_message
 from signalpost.api.masks import chosen, merged
@@ -39,7 +39,7 @@ class EventTypeServicer:
         self._pager = pager
 
     async def CreateEventType(
-        self, request: CreateEventTypeRequest, _: Context
+        self, request: CreateEventTypeRequest, _: Call
     ) -> CreateEventTypeResponse:
         """Register an event type."""
         demand(request)
@@ -48,7 +48,7 @@ class EventTypeServicer:
         )
         return CreateEventTypeResponse(event_type=event_type_message(made))
 
-    async def GetEventType(self, request: GetEventTypeRequest, _: Context) -> GetEventTypeResponse:
+    async def GetEventType(self, request: GetEventTypeRequest, _: Call) -> GetEventTypeResponse:
         """Show an event type."""
         demand(request)
         return GetEventTypeResponse(
@@ -56,7 +56,7 @@ class EventTypeServicer:
         )
 
     async def ListEventTypes(
-        self, request: ListEventTypesRequest, _: Context
+        self, request: ListEventTypesRequest, _: Call
     ) -> ListEventTypesResponse:
         """Show a page of event types."""
         demand(request)
@@ -69,7 +69,7 @@ class EventTypeServicer:
         return ListEventTypesResponse(event_types=shown, next_page_token=token)
 
     async def UpdateEventType(
-        self, request: UpdateEventTypeRequest, _: Context
+        self, request: UpdateEventTypeRequest, _: Call
     ) -> UpdateEventTypeResponse:
         """Change the fields of the mask."""
         demand(request)
@@ -86,7 +86,7 @@ class EventTypeServicer:
         return UpdateEventTypeResponse(event_type=event_type_message(changed))
 
     async def DeleteEventType(
-        self, request: DeleteEventTypeRequest, _: Context
+        self, request: DeleteEventTypeRequest, _: Call
     ) -> DeleteEventTypeResponse:
         """Delete an event type."""
         demand(request)

@@ -9,7 +9,7 @@ from typing import Final
 
 from signalpost.api import status
 from signalpost.api.aside import Aside
-from signalpost.api.boundary import Context, Respond, call_traceparent
+from signalpost.api.boundary import Call, Respond
 from signalpost.api.checks import check, demand
 from signalpost.api.convert_events import (
     event_draft,
@@ -42,6 +42,9 @@ from signalpost.v1.event_service_pb2 import (
     WatchEventsResponse,
 )
 
+_ACCEPTED: Final = PublishResult.Outcome.ACCEPTED
+_DUPLICATE: Final = PublishResult.Outcome.DUPLICATE
+
 _BYTES_BESIDE_VIOLATIONS: Final = 1536
 """What an error has at most besides its violations."""
 
@@ -58,9 +61,9 @@ class EventServicer:
         self._pager = pager
         self._aside = Aside()
 
-    async def Publish(self, request: PublishRequest, context: Context) -> PublishResponse:
+    async def Publish(self, request: PublishRequest, call: Call) -> PublishResponse:
         """Store all events of the request, or none."""
-        traceparent = call_traceparent(context)
+        traceparent = call.traceparent()
         drafts, found = await self._aside.do(
             lambda: _drafts(request, traceparent=traceparent), size=request.ByteSize()
         )
@@ -73,10 +76,10 @@ class EventServicer:
         self,
         requests: AsyncIterator[PublishStreamRequest],
         respond: Respond[PublishStreamResponse],
-        context: Context,
+        call: Call,
     ) -> None:
         """Store the events of each request, one by one, and answer in order."""
-        traceparent = call_traceparent(context)
+        traceparent = call.traceparent()
         turn = asyncio.Lock()
 
         async def answer(request: PublishStreamRequest) -> PublishStreamResponse:
@@ -90,14 +93,14 @@ class EventServicer:
 
         await Pipeline(answer, respond).run(requests)
 
-    async def GetEvent(self, request: GetEventRequest, _: Context) -> GetEventResponse:
+    async def GetEvent(self, request: GetEventRequest, _: Call) -> GetEventResponse:
         """Show an event."""
         demand(request)
         tenant_id, event_id = TenantId(request.tenant_id), EventId(request.event_id)
         event = await self._events.get_event(tenant_id, event_id)
         return GetEventResponse(event=event_from(event))
 
-    async def ListEvents(self, request: ListEventsRequest, _: Context) -> ListEventsResponse:
+    async def ListEvents(self, request: ListEventsRequest, _: Call) -> ListEventsResponse:
         """Show a page of events."""
         demand(request)
         query = EventQuery(
@@ -114,7 +117,7 @@ class EventServicer:
         return ListEventsResponse(events=shown, next_page_token=token)
 
     async def WatchEvents(
-        self, request: WatchEventsRequest, respond: Respond[WatchEventsResponse], _: Context
+        self, request: WatchEventsRequest, respond: Respond[WatchEventsResponse], _: Call
     ) -> None:
         """Send events as they are stored."""
         demand(request)
@@ -158,10 +161,9 @@ def _items(
 
 
 def _result(published: Published) -> PublishResult:
-    duplicate, accepted = PublishResult.Outcome.DUPLICATE, PublishResult.Outcome.ACCEPTED
     return PublishResult(
         event_id=published.event_id,
-        outcome=duplicate if published.duplicate else accepted,
+        outcome=_DUPLICATE if published.duplicate else _ACCEPTED,
         delivery_count=published.delivery_count,
         webhook_body=published.webhook_body.decode(),
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from signalpost.api.boundary import Context, call_traceparent
+from signalpost.api.boundary import Call
 from signalpost.api.checks import check, demand, required
 from signalpost.api.convert_events import listed_tenant
 from signalpost.api.convert_subscriptions import (
@@ -91,7 +91,7 @@ class SubscriptionServicer:
         self._pager = pager
 
     async def CreateSubscription(
-        self, request: CreateSubscriptionRequest, _: Context
+        self, request: CreateSubscriptionRequest, _: Call
     ) -> CreateSubscriptionResponse:
         """Create a subscription; the response holds its secret."""
         found = self._violations(request)
@@ -108,7 +108,7 @@ class SubscriptionServicer:
         )
 
     async def GetSubscription(
-        self, request: GetSubscriptionRequest, _: Context
+        self, request: GetSubscriptionRequest, _: Call
     ) -> GetSubscriptionResponse:
         """Show a subscription."""
         demand(request)
@@ -118,7 +118,7 @@ class SubscriptionServicer:
         return GetSubscriptionResponse(subscription=subscription_message(subscription))
 
     async def ListSubscriptions(
-        self, request: ListSubscriptionsRequest, _: Context
+        self, request: ListSubscriptionsRequest, _: Call
     ) -> ListSubscriptionsResponse:
         """Show a page of subscriptions."""
         demand(request)
@@ -137,7 +137,7 @@ class SubscriptionServicer:
         return ListSubscriptionsResponse(subscriptions=shown, next_page_token=token)
 
     async def UpdateSubscription(
-        self, request: UpdateSubscriptionRequest, _: Context
+        self, request: UpdateSubscriptionRequest, _: Call
     ) -> UpdateSubscriptionResponse:
         """Change the fields of the mask."""
         demand(request)
@@ -162,7 +162,7 @@ class SubscriptionServicer:
         return UpdateSubscriptionResponse(subscription=subscription_message(updated))
 
     async def PauseSubscription(
-        self, request: PauseSubscriptionRequest, _: Context
+        self, request: PauseSubscriptionRequest, _: Call
     ) -> PauseSubscriptionResponse:
         """Stop deliveries."""
         demand(request)
@@ -172,7 +172,7 @@ class SubscriptionServicer:
         return PauseSubscriptionResponse(subscription=subscription_message(paused))
 
     async def ResumeSubscription(
-        self, request: ResumeSubscriptionRequest, _: Context
+        self, request: ResumeSubscriptionRequest, _: Call
     ) -> ResumeSubscriptionResponse:
         """Let deliveries go on."""
         demand(request)
@@ -182,7 +182,7 @@ class SubscriptionServicer:
         return ResumeSubscriptionResponse(subscription=subscription_message(resumed))
 
     async def DeleteSubscription(
-        self, request: DeleteSubscriptionRequest, _: Context
+        self, request: DeleteSubscriptionRequest, _: Call
     ) -> DeleteSubscriptionResponse:
         """Delete a subscription and cancel what waits for it."""
         demand(request)
@@ -195,7 +195,7 @@ class SubscriptionServicer:
         return DeleteSubscriptionResponse()
 
     async def RotateSubscriptionSecret(
-        self, request: RotateSubscriptionSecretRequest, _: Context
+        self, request: RotateSubscriptionSecretRequest, _: Call
     ) -> RotateSubscriptionSecretResponse:
         """Give a subscription a new key; the response holds its secret."""
         demand(request)
@@ -212,14 +212,14 @@ class SubscriptionServicer:
         )
 
     async def TestSubscription(
-        self, request: TestSubscriptionRequest, context: Context
+        self, request: TestSubscriptionRequest, call: Call
     ) -> TestSubscriptionResponse:
         """Send one event now, and tell how that went."""
         demand(request)
         subscription = await self._subscriptions.get(
             TenantId(request.tenant_id), SubscriptionId(request.subscription_id)
         )
-        traceparent = call_traceparent(context)
+        traceparent = call.traceparent()
         return await self._rehearsal.run(request, subscription, traceparent=traceparent)
 
     def _violations(self, request: CreateSubscriptionRequest) -> list[Violation]:
