@@ -12,6 +12,7 @@ Why its settings are what they are:
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
@@ -83,6 +84,21 @@ def _usable(name: str | None) -> Path:
     if path.exists() and not path.is_file():
         raise DatabaseRefused(f"{path} is not a file")
     return path
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that only its owner can open; one that is there stays as it is.
+
+    SQLite takes it for an empty database, and gives its mode to whatever it makes beside it.
+    Nothing of this process may have the file open. Raises DatabaseRefused.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise DatabaseRefused(f"cannot make {path}: {error.strerror}") from None
+    os.close(descriptor)
 
 
 def upsert(table: Table) -> Insert:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from signalpost.ports import SecretUnreadable
 from signalpost.ports.retention import Prunable
-from signalpost.store.engine import locate, refusal, writer_engine
+from signalpost.store.engine import locate, make_private, refusal, writer_engine
 from signalpost.store.lock import DatabaseLock
 from signalpost.store.master_key import MasterKey, load_or_make
 from signalpost.store.migration import upgrade
@@ -79,6 +79,7 @@ def touch(conn: Connection, _: None) -> None:
 
 @contextmanager
 def _connection(path: Path) -> Iterator[Connection]:
+    make_private(path)
     try:
         with writer_engine(path).connect() as conn:
             yield conn

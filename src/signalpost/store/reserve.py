@@ -54,6 +54,7 @@ class Reserve:
             free = shutil.disk_usage(self._file.parent).free
             if free < 2 * RESERVE_BYTES:
                 return False
+            self._file.touch(mode=0o600)
             with self._file.open("wb", buffering=0) as file:
                 while file.tell() < RESERVE_BYTES:
                     file.write(_CHUNK)
