@@ -23,7 +23,15 @@ from signalpost.domain.ids import EventId
 from signalpost.domain.retention import Retention
 from signalpost.ports.retention import Prunable
 from signalpost.ports.statistics import StatisticsQuery
-from signalpost.store import DatabaseRefused, Store, engine, migrate, statistics
+from signalpost.store import (
+    DatabaseRefused,
+    Store,
+    engine,
+    migrate,
+    same_core,
+    statistics,
+    writer,
+)
 from signalpost.store.writer import Verb, one_by_one
 from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
 from tests.contract.sqlite_file import KEY, SUB, in_writer, url_of
@@ -278,18 +286,48 @@ async def test_statistics_look_at_nothing_else_in_a_long_queue(
     assert "TEMP B-TREE" not in plans
 
 
+WHERE: Verb[int, list[set[int]]] = one_by_one(
+    lambda _, loop: [os.sched_getaffinity(thread) for thread in (0, loop)]
+)
+"""Tells where the writer and the loop, a thread of that id, may run."""
+
+
+async def busy(store: Store) -> list[set[int]]:
+    """Give the writer much to do in a round; tell where it and the loop might run then."""
+    loop = threading.get_native_id()
+    async with held_writer(store):
+        asked = [asyncio.create_task(store._writer.submit(WHERE, loop)) for _ in range(8)]
+        await asyncio.sleep(0)
+    return (await asyncio.gather(*asked))[-1]
+
+
 async def test_writer_and_loop_share_a_core_while_there_is_much_to_do(store: Store) -> None:
     loop, anywhere = threading.get_native_id(), os.sched_getaffinity(0)
-    where: Verb[None, list[set[int]]] = one_by_one(
-        lambda *_: [os.sched_getaffinity(thread) for thread in (0, loop)]
-    )
-    alone = await store._writer.submit(where, None)
-    async with held_writer(store):
-        asked = [asyncio.create_task(store._writer.submit(where, None)) for _ in range(8)]
-        await asyncio.sleep(0)
-    writing, delivering = (await asyncio.gather(*asked))[-1]
+    alone = await store._writer.submit(WHERE, loop)
+    writing, delivering = await busy(store)
     await store.aclose()
     assert alone == [anywhere, anywhere]
     assert writing == delivering
     assert len(writing) == 1
     assert os.sched_getaffinity(loop) == anywhere
+
+
+async def test_they_part_when_there_is_less_to_do(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, anywhere = threading.get_native_id(), os.sched_getaffinity(0)
+    monkeypatch.setattr(same_core, "TOGETHER_SECONDS", 0.0)
+    assert [len(cores) for cores in await busy(store)] == [1, 1]
+    assert await store._writer.submit(WHERE, loop) == [anywhere, anywhere]
+
+
+async def test_they_part_when_there_is_nothing_to_do(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anywhere = os.sched_getaffinity(0)
+    # The WAL is brought home after each round: then nothing else is left for an idle moment.
+    monkeypatch.setattr(writer, "_CHECKPOINT_AFTER_BYTES", 0)
+    assert [len(cores) for cores in await busy(store)] == [1, 1]
+    async with asyncio.timeout(30):
+        while os.sched_getaffinity(0) != anywhere:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0)

@@ -1,6 +1,8 @@
 """In which trace an attempt stands, and what its span and its request say."""
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pytest
@@ -9,6 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, StatusCode, format_span_id, format_trace_id
 
+from signalpost.domain.errors import StorageFull
 from signalpost.domain.outcome import Outcome
 from signalpost.domain.subscription import RetryPolicy
 from signalpost.store import Store
@@ -51,12 +54,16 @@ class Traced:
         assert len(engine.sender.requests) == 2
 
 
+def tracing_to(exporter: InMemorySpanExporter) -> Tracing:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return Tracing(provider.get_tracer("test"))
+
+
 @pytest.fixture
 def traced(store: Store) -> Traced:
     exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    return Traced(Engine(store, tracing=Tracing(provider.get_tracer("test"))), exporter)
+    return Traced(Engine(store, tracing=tracing_to(exporter)), exporter)
 
 
 def context(span: ReadableSpan) -> SpanContext:
@@ -117,3 +124,17 @@ async def test_a_span_tells_of_a_failure_what_its_record_does(traced: Traced) ->
         StatusCode.UNSET,
     ]
     assert not any(span.events or span.status.description for span in traced.spans)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(StorageFull, StatusCode.ERROR), (asyncio.CancelledError, StatusCode.UNSET)],
+)
+def test_storing_that_is_cancelled_has_not_failed(
+    error: type[BaseException], status: StatusCode
+) -> None:
+    exporter = InMemorySpanExporter()
+    with suppress(error), tracing_to(exporter).accepting([event("e1")]):
+        raise error
+    [span] = exporter.get_finished_spans()
+    assert (span.name, span.status.status_code) == ("accept", status)

@@ -4,9 +4,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from signalpost.store import same_core
 from signalpost.store.same_core import APART_SECONDS, TOGETHER_SECONDS, SameCore, stand_back
 
 CORES = os.sched_getaffinity(0)
@@ -45,6 +47,9 @@ class Pair:
 
     def join(self) -> None:
         self.writes.do(self.core.join)
+
+    def part(self) -> None:
+        self.writes.do(self.core.part)
 
     def leave(self) -> None:
         self.writes.do(self.core.leave)
@@ -88,6 +93,23 @@ def test_the_system_may_choose_another_core_every_second(pair: Pair) -> None:
     assert len(pair.shared) == 1
 
 
+def test_with_less_to_do_they_part_when_it_is_time_to(pair: Pair) -> None:
+    pair.part()
+    assert pair.shared == CORES
+    pair.join()
+    pair.now += TOGETHER_SECONDS * 0.9
+    pair.part()
+    assert len(pair.shared) == 1
+    pair.now += TOGETHER_SECONDS * 0.2
+    pair.part()
+    assert pair.shared == CORES
+    pair.join()
+    assert pair.shared == CORES
+    pair.now += APART_SECONDS
+    pair.join()
+    assert len(pair.shared) == 1
+
+
 def test_a_thread_that_was_started_meanwhile_is_set_free_as_well(pair: Pair) -> None:
     pair.join()
     started: list[Thread] = []
@@ -96,6 +118,60 @@ def test_a_thread_that_was_started_meanwhile_is_set_free_as_well(pair: Pair) -> 
     pair.leave()
     assert started[0].may_run_on == CORES
     started[0].end()
+
+
+def test_a_thread_that_is_started_while_others_are_set_free_is_free(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, started = same_core._threads, list[Thread]()
+
+    def then_start() -> Iterator[int]:
+        threads = list(listed())
+        pair.delivers.do(lambda: started.append(Thread()))
+        yield from threads
+
+    monkeypatch.setattr(same_core, "_threads", then_start)
+    pair.join()
+    pair.leave()
+    assert started[0].may_run_on == CORES
+    started[0].end()
+
+
+def test_both_are_set_free_if_the_threads_cannot_be_listed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pair.join()
+    assert len(pair.shared) == 1
+    monkeypatch.setattr(same_core, "_THREADS", tmp_path / "no file is left to list them")
+    pair.leave()
+    assert pair.shared == CORES
+
+
+@pytest.mark.parametrize("stat", ["", "1 (loop) S 1 2 3", "1 (loop)" + " x" * 50])
+def test_where_the_system_does_not_tell_the_core_nothing_is_bound(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stat: str
+) -> None:
+    with monkeypatch.context() as system:
+        system.setattr(same_core, "_THREADS", tmp_path)
+        (tmp_path / str(pair.delivers.id)).mkdir()
+        (tmp_path / str(pair.delivers.id) / "stat").write_text(stat)
+        pair.join()
+        assert pair.shared == CORES
+    pair.now += TOGETHER_SECONDS
+    pair.join()
+    assert len(pair.shared) == 1
+
+
+def test_a_core_on_which_the_other_must_not_run_any_more_is_not_taken(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as system:
+        system.setattr(same_core, "_core_of", lambda _: max(CORES) + 1)
+        pair.join()
+        assert pair.shared == CORES
+    pair.now += TOGETHER_SECONDS
+    pair.join()
+    assert len(pair.shared) == 1
 
 
 def test_who_keeps_the_service_on_a_core_is_obeyed(pair: Pair) -> None:

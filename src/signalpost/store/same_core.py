@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -50,15 +51,22 @@ class SameCore:
         self._anywhere: set[int] = set()
         self._until = 0.0
 
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether both are kept on one core now."""
+        return self._core is not None
+
     def join(self) -> None:
         """Keep both on one core from now on, or let them go for a moment if it is time to."""
-        now = self._monotonic()
-        if not self._possible or now < self._until:
-            return
-        if self._core is None:
-            self._bind()
+        if self.is_shared:
+            self.part()
+        elif self._possible and (now := self._monotonic()) >= self._until:
             self._until = now + TOGETHER_SECONDS
-        else:
+            self._bind()
+
+    def part(self) -> None:
+        """Let both go for a moment, if they are together and it is time to."""
+        if self.is_shared and (now := self._monotonic()) >= self._until:
             self.leave()
             self._until = now + APART_SECONDS
 
@@ -67,25 +75,36 @@ class SameCore:
         if self._core is None:
             return
         core, self._core, self._until = self._core, None, 0.0
-        # A thread that was started meanwhile has its limits from the one that started it.
-        for thread in _threads():
+        # A thread that was started meanwhile has its limits from the one that started it. The
+        # two come first, so that they start no other such thread while those are looked for.
+        for thread in chain((self._other, 0), _threads()):
             with suppress(OSError):
                 if os.sched_getaffinity(thread) == {core}:
                     os.sched_setaffinity(thread, self._anywhere)
 
     def _bind(self) -> None:
         try:
-            self._anywhere = os.sched_getaffinity(self._other)
-            if len(self._anywhere) > 1:
-                self._core = core = _core_of(self._other)
-                os.sched_setaffinity(self._other, {core})
-                os.sched_setaffinity(0, {core})
+            anywhere, core = os.sched_getaffinity(self._other), _core_of(self._other)
+        except (OSError, ValueError, IndexError):
+            return
+        # Where it ran last may be where it must not run any more.
+        if len(anywhere) == 1 or core not in anywhere:
+            return
+        self._anywhere, self._core = anywhere, core
+        try:
+            os.sched_setaffinity(self._other, {core})
+            os.sched_setaffinity(0, {core})
         except OSError:
+            until = self._until
             self.leave()
-            self._possible = False
+            self._until = until
 
 
 def _core_of(thread: int) -> int:
+    """Return on which core a thread of this process ran last.
+
+    Raises OSError, ValueError or IndexError where the system does not tell.
+    """
     stat = (_THREADS / str(thread) / "stat").read_bytes()
     return int(stat.rpartition(b")")[2].split()[_PROCESSOR])
 

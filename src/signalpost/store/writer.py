@@ -48,7 +48,9 @@ MOST_BYTES = 4 * 1024 * 1024
 _BYTES_A_ROW = 2048
 _CHECKPOINT_AFTER_BYTES = 8 * 1024 * 1024
 _IDLE_SECONDS = 0.05
+
 _BUSY_JOBS = 8
+"""From so many callers in a round on there is much to do."""
 
 _FEW_JOBS = range(2, 16)
 """How many callers a round had if there are several, and yet so few that a flush costs most."""
@@ -195,6 +197,8 @@ class Writer:
             if jobs:
                 if len(jobs) >= _BUSY_JOBS:
                     self._core.join()
+                else:
+                    self._core.part()
                 self._round(jobs if self._reserve.hold() else self._refuse(jobs))
                 if len(jobs) in _FEW_JOBS:
                     self._gather()
@@ -218,7 +222,8 @@ class Writer:
 
     def _take(self) -> list[_Job] | None:
         """Wait for a round; an empty one means idle, None that there is no other."""
-        timeout = _IDLE_SECONDS if self._bytes_since_checkpoint else None
+        is_idle_work_left = self._bytes_since_checkpoint or self._core.is_shared
+        timeout = _IDLE_SECONDS if is_idle_work_left else None
         try:
             return self._rounds.get(timeout=timeout)
         except queue.Empty:

@@ -144,9 +144,9 @@ class Acceptance:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the spans."""
+        """End the spans, as failed if storing did; of one that was cancelled nobody knows."""
         for span in self.spans:
-            if kind is not None:
+            if kind is not None and not issubclass(kind, asyncio.CancelledError):
                 _failed(span, kind.__name__)
             span.end()
 
