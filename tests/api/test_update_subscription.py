@@ -1,6 +1,8 @@
 """UpdateSubscription, field by field."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -10,6 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from signalpost.domain.ids import SubscriptionId, TenantId
+from signalpost.domain.subscription import RetryPolicy as StoredPolicy
 from signalpost.v1.event_pb2 import EventFilter
 from signalpost.v1.subscription_pb2 import RateLimits, RetryPolicy, SigningKey, Subscription
 from signalpost.v1.subscription_service_pb2 import (
@@ -185,6 +188,40 @@ async def test_what_would_be_wrong_is_reported_and_changes_nothing(service: Serv
     cleared = await failure_of(update(service, "endpoint_uri"))
     assert cleared.violations == {"subscription.endpoint_uri": "FIELD_INVALID"}
     assert await current(service) == before
+
+
+async def test_of_delays_the_merged_policy_counts(service: Service) -> None:
+    await service.subscribe(subscription_id="s", **FULL)
+    before = await current(service)
+    shorter = RetryPolicy(max_backoff=Duration(seconds=8))
+    failure = await failure_of(update(service, "retry_policy.max_backoff", retry_policy=shorter))
+    assert (
+        failure.message
+        == "subscription.retry_policy.max_backoff: must be at least min_backoff (9s)"
+    )
+    assert await current(service) == before
+    await update(service, "retry_policy", retry_policy=shorter)
+    longer = RetryPolicy(min_backoff=Duration(seconds=8, nanos=1000))
+    failure = await failure_of(update(service, "retry_policy.min_backoff", retry_policy=longer))
+    assert failure.violations == {"subscription.retry_policy.max_backoff": "FIELD_INVALID"}
+    both = RetryPolicy(min_backoff=Duration(seconds=20), max_backoff=Duration(seconds=20))
+    paths = ("retry_policy.min_backoff", "retry_policy.max_backoff")
+    policy = (await update(service, *paths, retry_policy=both)).retry_policy
+    assert (policy.min_backoff, policy.max_backoff) == (both.min_backoff, both.max_backoff)
+
+
+async def test_delays_that_were_stored_before_they_were_checked_stop_no_other_change(
+    service: Service,
+) -> None:
+    await service.subscribe(subscription_id="s")
+    stored = await service.store.get(TenantId(""), SubscriptionId("s"))
+    policy = StoredPolicy(min_backoff=timedelta(seconds=9), max_backoff=timedelta(seconds=1))
+    await service.store.replace(replace(stored, retry_policy=policy), now=stored.update_time)
+    assert (await update(service, display_name="After")).display_name == "After"
+    failure = await failure_of(
+        update(service, "retry_policy.max_attempts", retry_policy=RetryPolicy(max_attempts=3))
+    )
+    assert failure.violations == {"subscription.retry_policy.max_backoff": "FIELD_INVALID"}
 
 
 async def test_validate_only_tells_and_changes_nothing(service: Service) -> None:

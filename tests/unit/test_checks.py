@@ -143,6 +143,7 @@ def test_five_mistakes_are_five_paths_at_once() -> None:
         EventFilter(event_types=["account.*", "billing.invoice_paid", "a.b.c_d"] * 33),
         ListEventsRequest(page_size=1000, tenant_id="-"),
         RetryPolicy(max_attempts=50, backoff_multiplier=1, max_backoff=Duration(seconds=86400)),
+        RetryPolicy(min_backoff=Duration(seconds=1), max_backoff=Duration(seconds=1)),
         RotateSubscriptionSecretRequest(subscription_id="a", overlap=Duration()),
         Subscription(
             endpoint_uri=HOOK,
@@ -236,6 +237,10 @@ def test_values_at_their_bounds_pass(message: Message) -> None:
         (RetryPolicy(max_retry_duration=Duration(seconds=59)), "max_retry_duration"),
         (RetryPolicy(min_backoff=Duration(nanos=999_999_999)), "min_backoff"),
         (RetryPolicy(max_backoff=Duration(seconds=86400, nanos=1)), "max_backoff"),
+        (
+            RetryPolicy(min_backoff=Duration(seconds=9, nanos=1), max_backoff=Duration(seconds=9)),
+            "max_backoff",
+        ),
         (RetryPolicy(backoff_multiplier=math.nan), "backoff_multiplier"),
         (RetryPolicy(backoff_multiplier=10.5), "backoff_multiplier"),
         (RateLimits(max_concurrent_attempts=257), "max_concurrent_attempts"),

@@ -21,9 +21,9 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from signalpost.api.constraints import CONSTRAINTS
+from signalpost.api.constraints import CONSTRAINTS, RELATIONS
 from signalpost.api.findings import MAX_VIOLATIONS, Findings, TooMany
-from signalpost.api.rules import Check, Rule
+from signalpost.api.rules import Check, Relation, Rule
 from signalpost.api.structs import check_struct, quoted
 from signalpost.domain.errors import Reason, RequestInvalid, Violation
 from signalpost.v1.event_pb2 import Event
@@ -69,6 +69,12 @@ def demand(request: Message) -> None:
         raise RequestInvalid(violations)
 
 
+def at_odds(message: Message, path: str) -> list[Violation]:
+    """Return what is wrong between two fields of a message at a path, each of them sound."""
+    wrong = RELATIONS[message.DESCRIPTOR.name](message)
+    return [Violation(f"{path}.{wrong[0]}", Reason.FIELD_INVALID, wrong[1])] if wrong else []
+
+
 def required(path: str) -> Violation:
     """Say that a field is missing."""
     return Violation(path, Reason.FIELD_INVALID, "is required")
@@ -101,6 +107,7 @@ class _Plan:
     fields: Mapping[int, _FieldPlan]
     required: Mapping[str, int]
     payload_numbers: range
+    relation: Relation | None
 
     def missing(self, given: int) -> list[str]:
         """Return the names of what is required and not among the bits that are given."""
@@ -121,7 +128,7 @@ def _plan(descriptor: Descriptor) -> _Plan:
         for field in descriptor.fields
     }
     payload_numbers = _PAYLOAD_NUMBERS if descriptor is Event.DESCRIPTOR else range(0)
-    return _Plan(fields, required, payload_numbers)
+    return _Plan(fields, required, payload_numbers, RELATIONS.get(descriptor.name))
 
 
 def _oneof(field: FieldDescriptor) -> str:
@@ -149,6 +156,8 @@ class _Walk:
             given |= plan.required.get("payload", 0)
         for name in plan.missing(given):
             self.add(path + name, "is required")
+        if plan.relation is not None and (wrong := plan.relation(message)):
+            self.add(path + wrong[0], wrong[1])
         return True
 
     def unknown(self, message: Message, plan: _Plan, path: str) -> bool:

@@ -12,7 +12,9 @@ from datetime import timedelta
 from typing import Final
 
 from signalpost.api.rules import (
+    Relation,
     Rule,
+    at_least,
     cidr,
     duration,
     length,
@@ -216,3 +218,8 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
         "max_concurrent_attempts": Rule(check=number(1, MAX_CONCURRENCY)),
     },
 }
+
+RELATIONS: Final[Mapping[str, Relation]] = {
+    "RetryPolicy": at_least("min_backoff", "max_backoff"),
+}
+"""What holds between two fields of a message."""

@@ -75,11 +75,14 @@ def subscription_draft(message: SubscriptionMessage) -> SubscriptionDraft:
 
 def _retry_policy(message: RetryPolicyMessage) -> RetryPolicy:
     unlimited = timedelta(0)
+    max_backoff = span(message, "max_backoff", default=_DEFAULT_RETRY.max_backoff)
     return RetryPolicy(
         max_attempts=message.max_attempts or _DEFAULT_RETRY.max_attempts,
         max_retry_duration=span(message, "max_retry_duration", default=unlimited) or None,
-        min_backoff=span(message, "min_backoff", default=_DEFAULT_RETRY.min_backoff),
-        max_backoff=span(message, "max_backoff", default=_DEFAULT_RETRY.max_backoff),
+        min_backoff=span(
+            message, "min_backoff", default=min(_DEFAULT_RETRY.min_backoff, max_backoff)
+        ),
+        max_backoff=max_backoff,
         backoff_multiplier=message.backoff_multiplier or _DEFAULT_RETRY.backoff_multiplier,
     )
 

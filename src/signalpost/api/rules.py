@@ -10,12 +10,17 @@ from ipaddress import ip_network
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from signalpost.api.structs import MAX_LEVELS
 from signalpost.domain.errors import Reason
 
 Check = Callable[[Any], str | None]
 """Tells what is wrong with a value that is set, or None."""
+
+
+Relation = Callable[[Message], tuple[str, str] | None]
+"""Tells which field of a message is wrong beside another one, and what is wrong, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +77,7 @@ def duration(least: timedelta, most: timedelta, *, wants: str) -> Check:
     """Demand that a valid duration lies within these bounds, both included."""
 
     def check(value: Duration) -> str | None:
-        nanoseconds = value.seconds * 10**9 + value.nanos
-        inside = _nanoseconds(least) <= nanoseconds <= _nanoseconds(most)
+        inside = _nanoseconds(least) <= _nanoseconds_of(value) <= _nanoseconds(most)
         return None if inside else f"must be {wants}"
 
     return check
@@ -81,6 +85,25 @@ def duration(least: timedelta, most: timedelta, *, wants: str) -> Check:
 
 def _nanoseconds(span: timedelta) -> int:
     return span // timedelta(microseconds=1) * 1000
+
+
+def _nanoseconds_of(value: Duration) -> int:
+    return value.seconds * 10**9 + value.nanos
+
+
+def at_least(low: str, high: str) -> Relation:
+    """Demand that of two durations that are set, `high` is not below `low`."""
+
+    def relate(message: Message) -> tuple[str, str] | None:
+        if not (message.HasField(low) and message.HasField(high)):
+            return None
+        least: Duration = getattr(message, low)
+        if _nanoseconds_of(getattr(message, high)) >= _nanoseconds_of(least):
+            return None
+        seconds = f"{_nanoseconds_of(least) / 10**9:.12g}"
+        return high, f"must be at least {low} ({seconds}s)"
+
+    return relate
 
 
 def readable(read: Callable[[str], object]) -> Check:

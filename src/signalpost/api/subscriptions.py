@@ -9,7 +9,7 @@ from typing import Final
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from signalpost.api.boundary import Call
-from signalpost.api.checks import check, demand, required
+from signalpost.api.checks import at_odds, check, demand, required
 from signalpost.api.convert_events import listed_tenant
 from signalpost.api.convert_subscriptions import (
     catalogue_violations,
@@ -241,8 +241,11 @@ class SubscriptionServicer:
         found = []
         if not drawn.endpoint_uri:
             found.append(required("subscription.endpoint_uri"))
-        if any(path.partition(".")[0] == "filter" for path in mask.paths):
+        changed = {path.partition(".")[0] for path in mask.paths}
+        if "filter" in changed:
             found += self._filter_violations(drawn)
+        if "retry_policy" in changed:
+            found += at_odds(drawn.retry_policy, "subscription.retry_policy")
         return found
 
     def _filter_violations(self, message: SubscriptionMessage) -> Iterator[Violation]:

@@ -333,13 +333,13 @@ class RetryPolicy(_message.Message):
     @_builtins.property
     def min_backoff(self) -> _duration_pb2.Duration:
         """Optional. Delay before the second attempt, 1 second to 1 hour; 5 seconds
-        if unset.
+        if unset, or `max_backoff` if that is less.
         """
 
     @_builtins.property
     def max_backoff(self) -> _duration_pb2.Duration:
-        """Optional. Longest delay, before the random factor: 1 second to 24 hours; 6
-        hours if unset.
+        """Optional. Longest delay, before the random factor: 1 second to 24 hours, and
+        at least `min_backoff`; 6 hours if unset.
         """
 
     def __init__(
