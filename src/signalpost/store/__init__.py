@@ -1,7 +1,7 @@
 """Keeps everything that must outlive the process.
 
 SQL is written as plain functions over a connection, one module for each subject: `events`
-accepts and shows events, `queue` hands out what is pending, `outcomes` takes it back,
+accepts and shows events, `queue` hands out what is pending, `outcomes` takes it back (`changes` writes what follows),
 `deliveries` and `subscriptions` do what they say. `writer` runs what changes something in
 shared transactions, `readers` run the rest beside it, `engine` alone knows which database it
 is. `opening` is all that must be right before.

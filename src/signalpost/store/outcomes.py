@@ -7,13 +7,13 @@ that is not found was leased anew meanwhile, and nothing of it is changed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
-from typing import Final, assert_never
+from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select
 
 from signalpost.domain.delivery import Attempt, DeliveryState, FailureReason, Trigger
 from signalpost.domain.ids import LaneId, delivery_id
@@ -22,18 +22,16 @@ from signalpost.domain.outcome import AttemptResult, Outcome
 from signalpost.domain.pace import Pace
 from signalpost.domain.quarantine import LONGEST_ROW, UNKNOWN, Interrupted, take_up
 from signalpost.domain.subscription import State
-from signalpost.domain.verdict import GiveUp, RetryAt, Succeed, Verdict
+from signalpost.domain.verdict import GiveUp, Succeed
 from signalpost.ports import AttemptRecord, Recorded
-from signalpost.store import attempts
+from signalpost.store.changes import DEQUEUE, END, Changes
 from signalpost.store.lanes import LANE_COLUMNS, lane, learn
-from signalpost.store.news import Changing, note_changed
-from signalpost.store.order import Line, settle
 from signalpost.store.set_back import begin_delays_anew
-from signalpost.store.statements import AnyRow, Driven, Keyed, Values
-from signalpost.store.tables import LEASED, WAITING, deliveries, queue, subscriptions
+from signalpost.store.statements import AnyRow, Keyed, Values
+from signalpost.store.tables import LEASED, queue, subscriptions
 from signalpost.store.tables import attempts as recorded
-from signalpost.store.tally import Tally, tally_of
-from signalpost.store.units import from_time, to_optional_time, to_time
+from signalpost.store.tally import tally_of
+from signalpost.store.units import from_time, to_time
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -66,49 +64,14 @@ _LEASED_ROWS = (
     .where(queue.c.phase == LEASED)
 )
 
-_REQUEUE = Driven(
-    update(queue)
-    .where(queue.c.id == bindparam("key"), queue.c.token == bindparam("old_token"))
-    .values(
-        phase=WAITING,
-        token=queue.c.token + 1,
-        attempts=queue.c.attempts + 1,
-        due=bindparam("new_due"),
-        tries=bindparam("new_tries"),
-        set_start=bindparam("new_set_start"),
-        cause=int(Trigger.SCHEDULED),
-        claim_time=None,
-        lease_until=None,
-    ),
-    "new_due",
-    "new_tries",
-    "new_set_start",
-    "key",
-    "old_token",
-)
-
-# For rows of a key and its token.
-_DEQUEUE = Keyed(
-    lambda keys: delete(queue).where(queue.c.token == bindparam("old_token"), queue.c.id.in_(keys)),
-    "old_token",
-)
-
-# For rows of a key and the values below.
-_END = Changing(
+# For a success nothing else need be known: to look first would cost as much again.
+_TAKE_OUT = Keyed(
     lambda keys: (
-        update(deliveries)
-        .where(deliveries.c.id.in_(keys))
-        .values(
-            state=bindparam("new_state"),
-            failure_reason=bindparam("new_reason"),
-            attempts=bindparam("new_attempts"),
-            end_time=bindparam("now"),
-        )
+        delete(queue)
+        .where(queue.c.token == bindparam("old_token"), queue.c.id.in_(keys))
+        .returning(queue.c.id, queue.c.lane_id, queue.c.token, queue.c.attempts, queue.c.resource)
     ),
-    "new_state",
-    "new_reason",
-    "new_attempts",
-    "now",
+    "old_token",
 )
 
 # The crash itself is not on record yet, so one that is in its seventh has six behind it.
@@ -150,34 +113,41 @@ class RescueCall:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    state: DeliveryState
-    reason: FailureReason
-
-
 def record(conn: Connection, calls: Sequence[RecordCall]) -> list[Recorded | None]:
     """Store attempts and what follows; None for each whose lease was lost."""
-    keys = [call.record.lease.key for call in calls]
-    rows = {row.id: row for row in _BY_ID.fetch(conn, keys)}
-    changes = _Changes(tally_of(conn))
+    rows = _held(conn, calls)
+    changes = Changes(tally_of(conn))
     now = max(call.now for call in calls)
     stored: list[AnyRow | None] = []
     for call in calls:
-        lease = call.record.lease
-        row = rows.get(lease.key)
-        held = row is not None and row.token == lease.token
-        if row is not None and held:
-            del rows[lease.key]
-            changes.add(row, call.record.attempt, verdict=call.record.verdict, now=now)
-            if isinstance(call.record.verdict, Succeed) and lease.trigger is Trigger.SCHEDULED:
+        lease, attempt = call.record.lease, call.record.attempt
+        row = rows.pop((lease.key, lease.token), None)
+        if row is None:
+            changes.tally.lost()
+        elif isinstance(call.record.verdict, Succeed):
+            changes.succeeded(row, attempt, now=now)
+            if lease.trigger is Trigger.SCHEDULED:
                 changes.tally.delivered(call.now - lease.accept_time)
         else:
-            changes.tally.lost()
-        stored.append(row if held else None)
+            changes.add(row, attempt, verdict=call.record.verdict, now=now)
+        stored.append(row)
     next_due = changes.apply(conn, now=now)
     learn(conn, _learned(calls))
     return [None if row is None else Recorded(next_due.get(row.id)) for row in stored]
+
+
+def _held(conn: Connection, calls: Sequence[RecordCall]) -> dict[tuple[int, int], AnyRow]:
+    """Return the rows of leases by key and token; those of successes are out of the queue."""
+    successes: list[Values] = []
+    others: list[int] = []
+    for call in calls:
+        lease = call.record.lease
+        if isinstance(call.record.verdict, Succeed):
+            successes.append((lease.key, lease.token))
+        else:
+            others.append(lease.key)
+    rows = [*_TAKE_OUT.fetch_grouped(conn, successes), *_BY_ID.fetch(conn, others)]
+    return {(row.id, row.token): row for row in rows}
 
 
 def _learned(calls: Sequence[RecordCall]) -> Iterator[tuple[LaneId, Pace]]:
@@ -223,10 +193,8 @@ def end_pending(
     A row has the `id`, `lane_id`, `token` and `attempts` of one in the queue.
     """
     at, tally = from_time(now), tally_of(conn)
-    _DEQUEUE.execute_grouped(conn, [(row.id, row.token) for row in rows])
-    _END.execute_grouped(
-        conn, [(row.id, int(state), int(reason), row.attempts, at) for row in rows]
-    )
+    DEQUEUE.execute_grouped(conn, [(row.id, row.token) for row in rows])
+    END.execute_grouped(conn, [(row.id, int(state), int(reason), row.attempts, at) for row in rows])
     for row in rows:
         tally.ended(row.lane_id, state, at=at)
 
@@ -235,7 +203,7 @@ def give_up_lost(conn: Connection, keys: Sequence[int], *, now: datetime) -> Non
     """End deliveries that wait, and whose event is gone."""
     if not keys:
         return
-    changes = _Changes(tally_of(conn))
+    changes = Changes(tally_of(conn))
     for row in _BY_ID.fetch(conn, keys):
         attempt = Attempt(
             number=row.attempts + 1,
@@ -256,7 +224,7 @@ def _is_active(row: AnyRow) -> bool:
 
 
 def _interrupt(conn: Connection, rows: Sequence[AnyRow], *, now: datetime) -> None:
-    changes = _Changes(tally_of(conn))
+    changes = Changes(tally_of(conn))
     interrupted = _interrupted(conn, rows)
     for row, (result, verdict) in zip(rows, take_up(interrupted, now=now), strict=True):
         attempt = Attempt(
@@ -291,73 +259,3 @@ def _interrupted(conn: Connection, rows: Sequence[AnyRow]) -> list[Interrupted]:
 
 def _in_a_row(ages: Collection[int]) -> int:
     return next(age for age in count() if age not in ages)
-
-
-def _is_canceled(row: AnyRow) -> bool:
-    return row.cancel_time is not None or row.delete_time is not None
-
-
-def _follows(verdict: Verdict, *, canceled: bool) -> _End | RetryAt:
-    """Decide the next state; nothing but a success outlives a cancellation."""
-    match verdict:
-        case Succeed():
-            return _End(DeliveryState.SUCCEEDED, FailureReason.NONE)
-        case _ if canceled:
-            return _End(DeliveryState.CANCELED, FailureReason.NONE)
-        case GiveUp(reason):
-            return _End(DeliveryState.FAILED, reason)
-        case RetryAt():
-            return verdict
-        case _:
-            assert_never(verdict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Changes:
-    """What a transaction writes. `retries` and `lines` are those of each delivery."""
-
-    tally: Tally
-    attempts: list[Values] = field(default_factory=list)
-    requeued: list[Values] = field(default_factory=list)
-    dequeued: list[Values] = field(default_factory=list)
-    ended: list[Values] = field(default_factory=list)
-    retries: dict[int, datetime] = field(default_factory=dict)
-    lines: dict[int, Line] = field(default_factory=dict)
-
-    def add(self, row: AnyRow, attempt: Attempt, *, verdict: Verdict, now: datetime) -> None:
-        number, at = row.attempts + 1, from_time(now)
-        if attempt.number != number:
-            attempt = replace(attempt, number=number)
-        self.attempts.append(attempts.write(row.id, attempt))
-        self.tally.attempted(row.lane_id, attempt.result, at=at)
-        if row.resource is not None:
-            self.lines[row.id] = Line(row.lane_id, row.resource)
-        follows = _follows(verdict, canceled=_is_canceled(row))
-        match follows:
-            case _End(state, reason):
-                self.dequeued.append((row.id, row.token))
-                self.ended.append((row.id, int(state), int(reason), number, at))
-                self.tally.ended(row.lane_id, state, at=at)
-            case RetryAt(due, charged):
-                tries, set_start = row.tries, row.set_start
-                if charged:
-                    tries += 1
-                    if set_start is None:
-                        set_start = from_time(attempt.start_time) - row.stopped
-                self.requeued.append((from_time(due), tries, set_start, row.id, row.token))
-                self.retries[row.id] = due
-            case _:
-                assert_never(follows)
-
-    def apply(self, conn: Connection, *, now: datetime) -> Mapping[int, datetime | None]:
-        """Write it. Return when a delivery, or the next of its line, is due again."""
-        attempts.INSERT_ATTEMPT.many(conn, self.attempts)
-        _REQUEUE.many(conn, self.requeued)
-        note_changed(conn, self.retries)
-        _DEQUEUE.execute_grouped(conn, self.dequeued)
-        _END.execute_grouped(conn, self.ended)
-        if not self.lines:
-            return self.retries
-        first_due = settle(conn, self.lines.values(), now=from_time(now))
-        due = {key: to_optional_time(first_due.get(line)) for key, line in self.lines.items()}
-        return self.retries | due

@@ -154,6 +154,11 @@ class Keyed:
         for chunk in _padded(keys):
             yield from self._of_size(len(chunk)).fetch(conn, (*values, *chunk))
 
+    def fetch_grouped(self, conn: Connection, rows: Iterable[Values]) -> Iterator[AnyRow]:
+        """Return the rows of rows that are a key and then its values, as `execute_grouped` does."""
+        for shared, keys in _grouped(rows):
+            yield from self.fetch(conn, keys, values=shared)
+
     def execute(self, conn: Connection, keys: Sequence[Any], *, values: Values = ()) -> None:
         """Execute an UPDATE or a DELETE of these keys."""
         for chunk in _padded(keys):
@@ -164,10 +169,7 @@ class Keyed:
 
         Those with the same values share a statement.
         """
-        groups: dict[Values, list[Any]] = {}
-        for key, *values in rows:
-            groups.setdefault(tuple(values), []).append(key)
-        for shared, keys in groups.items():
+        for shared, keys in _grouped(rows):
             self.execute(conn, keys, values=shared)
 
     def _of_size(self, size: int) -> Driven:
@@ -177,6 +179,13 @@ class Keyed:
             statement = self._build([bindparam(name) for name in names])
             found = self._sizes[size] = Driven(statement, *self._names, *names)
         return found
+
+
+def _grouped(rows: Iterable[Values]) -> Iterable[tuple[Values, Sequence[Any]]]:
+    groups: dict[Values, list[Any]] = {}
+    for key, *values in rows:
+        groups.setdefault(tuple(values), []).append(key)
+    return groups.items()
 
 
 def _padded(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:
