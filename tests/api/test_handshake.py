@@ -50,12 +50,12 @@ async def test_consent_is_asked_for_as_deliveries_are_sent(service: Service) -> 
         headers={"Authorization": "Bearer x"},
         require_handshake=True,
         rate_limits=RateLimits(max_attempts_per_second=5),
-        allowed_ip_ranges=["203.0.113.0/24"],
+        allowed_ip_ranges=["198.41.0.0/24"],
         timeout={"seconds": 7},
     )
     [request] = service.asked.requests
     assert (request.endpoint_uri, request.body, request.timeout.seconds) == (HOOK, b"", 7)
-    assert [str(one) for one in request.allowed_ip_ranges] == ["203.0.113.0/24"]
+    assert [str(one) for one in request.allowed_ip_ranges] == ["198.41.0.0/24"]
     assert request.headers == {
         "Authorization": "Bearer x",
         "accept-encoding": "identity",

@@ -99,26 +99,6 @@ async def test_every_field_that_is_set_is_kept(service: Service) -> None:
         assert getattr(shown, name) == value, name
 
 
-async def test_a_longest_delay_alone_bounds_the_shortest_one_too(service: Service) -> None:
-    shorter = RetryPolicy(max_backoff=Duration(seconds=2))
-    shown = (await service.subscribe(subscription_id="crm", retry_policy=shorter)).subscription
-    assert shown.retry_policy.min_backoff == shown.retry_policy.max_backoff == shorter.max_backoff
-    longer = RetryPolicy(max_backoff=Duration(seconds=6))
-    shown = (await service.subscribe(retry_policy=longer)).subscription
-    assert shown.retry_policy.min_backoff == Duration(seconds=5)
-
-
-async def test_a_shortest_delay_above_the_longest_is_refused(service: Service) -> None:
-    policy = RetryPolicy(min_backoff=Duration(seconds=60), max_backoff=Duration(seconds=10))
-    failure = await failure_of(service.subscribe(retry_policy=policy))
-    assert failure.code is INVALID
-    assert failure.violations == {"subscription.retry_policy.max_backoff": "FIELD_INVALID"}
-    assert (
-        failure.message
-        == "subscription.retry_policy.max_backoff: must be at least min_backoff (60s)"
-    )
-
-
 async def test_endpoint_is_stored_in_its_canonical_spelling(service: Service) -> None:
     await service.subscribe(subscription_id="crm", endpoint_uri="HTTPS://Hooks.Example.com:443")
     assert (await get(service, "crm")).endpoint_uri == "https://hooks.example.com/"

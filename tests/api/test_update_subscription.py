@@ -29,7 +29,7 @@ FULL: dict[str, Any] = {
     "retry_policy": RetryPolicy(max_attempts=7, min_backoff=Duration(seconds=9)),
     "rate_limits": RateLimits(max_concurrent_attempts=5, max_attempts_per_second=0.5),
     "timeout": Duration(seconds=9),
-    "allowed_ip_ranges": ["203.0.113.0/24"],
+    "allowed_ip_ranges": ["198.41.0.0/24"],
     "labels": {"team": "before"},
 }
 """A subscription in which every field is set that can be."""
@@ -44,7 +44,7 @@ CHANGES: dict[str, Any] = {
     "timeout": Duration(seconds=3),
     "ordered": True,
     "require_handshake": True,
-    "allowed_ip_ranges": ["198.51.100.0/24", "2001:db8::/32"],
+    "allowed_ip_ranges": ["198.41.1.0/24", "2606:4700::/32"],
     "labels": {"team": "after", "tier": "gold"},
 }
 """A change of each field."""

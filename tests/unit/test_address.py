@@ -258,3 +258,68 @@ def test_ranges_of_a_subscription_narrow() -> None:
     assert not within(ip("8.8.9.0"), ranges)
     assert not within(ip("2606:4701::1"), ranges)
     assert within(ip("8.8.9.0"), ())
+
+
+POLICIES = [
+    NOTHING_ALLOWED,
+    EVERYTHING_ALLOWED,
+    EgressPolicy(loopback=True),
+    EgressPolicy(
+        allowed=tuple(
+            map(net, ("10.1.128.0/17", "169.254.169.254/32", "fd00:ec2::/120", "::ffff:0:0/96"))
+        )
+    ),
+]
+CURIOUS = [ip(text) for text in OPEN_IPV4 + OPEN_IPV6 + CLOSED_IPV6 + METADATA]
+CURIOUS += [ip(text) for pair in CLOSED_IPV4 for text in pair]
+CURIOUS += [one for text in IPV4_TO_EMBED for one in embeddings(text)]
+CURIOUS += [ip("10.1.127.255"), ip("10.1.128.0"), ip("fd00:ec2::23"), ip("fd00:ec2::ff")]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("size", [0, 1, 4, 7])
+def test_a_small_range_is_reached_exactly_if_one_of_its_addresses_is(
+    policy: EgressPolicy, size: int
+) -> None:
+    for address in CURIOUS:
+        around = ipaddress.ip_network(f"{address}/{address.max_prefixlen - size}", strict=False)
+        each = [one for one in around if unmapped(one) == one]
+        assert policy.reaches([around]) is any(map(policy.permits, each)), around
+
+
+@pytest.mark.parametrize(
+    ("text", "reached"),
+    [
+        ("0.0.0.0/0", True),
+        ("::/0", True),
+        ("10.0.0.0/8", False),
+        ("8.0.0.0/6", True),  # its middle is private
+        ("127.0.0.0/8", False),
+        ("172.0.0.0/11", True),
+        ("172.16.0.0/12", False),
+        ("192.0.0.0/22", True),  # 192.0.1.0/24 and 192.0.3.0/24 alone
+        ("224.0.0.0/3", False),
+        ("fc00::/7", False),
+        ("::/3", False),
+        ("2000::/3", True),
+        ("2001::/22", True),
+        ("2001::/23", False),
+        ("::ffff:8.8.8.0/120", False),  # as addresses, these are IPv4
+        ("2606:4700:0:0:0:5efe::/96", False),
+        ("2606:4700:0:0:0:5efe::/95", True),
+        ("2606:4700:0:0:200:5efe::/96", False),
+    ],
+)
+def test_a_range_is_reached_if_anything_in_it_is_public(text: str, *, reached: bool) -> None:
+    assert NOTHING_ALLOWED.reaches([net(text)]) is reached
+
+
+@settings(max_examples=500)
+@given(data=st.data())
+def test_any_range_around_an_address_that_is_permitted_is_reached(data: st.DataObject) -> None:
+    policy = data.draw(st.sampled_from(POLICIES))
+    address = data.draw(st.sampled_from(CURIOUS))
+    length = data.draw(st.integers(0, address.max_prefixlen))
+    around = ipaddress.ip_network(f"{address}/{length}", strict=False)
+    if policy.permits(address) and unmapped(address) == address:
+        assert policy.reaches([around])

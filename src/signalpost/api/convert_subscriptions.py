@@ -10,9 +10,10 @@ from datetime import timedelta
 from ipaddress import ip_network
 from typing import cast
 
-from signalpost.api.constraints import CHOSEN_TYPE
+from signalpost.api.constraints import CHOSEN_TYPE, MAX_IP_RANGES
 from signalpost.api.convert_events import event_filter, filter_message
 from signalpost.api.convert_times import duration, span, timestamp
+from signalpost.api.rules import cidr
 from signalpost.domain.errors import Reason, Violation
 from signalpost.domain.filter import MAX_VALUES
 from signalpost.domain.ids import SubscriptionId, TenantId
@@ -20,6 +21,7 @@ from signalpost.domain.signature import public_key
 from signalpost.domain.subscription import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT,
+    IpNetwork,
     RetryPolicy,
     SigningKey,
     Subscription,
@@ -68,9 +70,21 @@ def subscription_draft(message: SubscriptionMessage) -> SubscriptionDraft:
         ordered=message.ordered,
         max_attempts_per_second=message.rate_limits.max_attempts_per_second or None,
         require_handshake=message.require_handshake,
-        allowed_ip_ranges=tuple(ip_network(text) for text in message.allowed_ip_ranges),
+        allowed_ip_ranges=_ip_ranges(message),
         labels=dict(message.labels),
     )
+
+
+def sound_ip_ranges(message: SubscriptionMessage) -> tuple[IpNetwork, ...]:
+    """Return the ranges of a subscription, none if its shape is wrong there."""
+    texts = message.allowed_ip_ranges
+    if len(texts) > MAX_IP_RANGES or any(map(cidr, texts)):
+        return ()
+    return _ip_ranges(message)
+
+
+def _ip_ranges(message: SubscriptionMessage) -> tuple[IpNetwork, ...]:
+    return tuple(ip_network(text) for text in message.allowed_ip_ranges)
 
 
 def _retry_policy(message: RetryPolicyMessage) -> RetryPolicy:

@@ -124,5 +124,5 @@ def cidr(value: str) -> str | None:
     try:
         ip_network(value, strict=True)
     except ValueError:
-        return 'must be a CIDR range without host bits, such as "203.0.113.0/24"'
+        return 'must be a CIDR range without host bits, such as "198.41.0.0/24"'
     return None if "/" in value else "must have a prefix length"

@@ -13,6 +13,7 @@ from signalpost.api.checks import at_odds, check, demand, required
 from signalpost.api.convert_events import listed_tenant
 from signalpost.api.convert_subscriptions import (
     catalogue_violations,
+    sound_ip_ranges,
     subscription_draft,
     subscription_message,
 )
@@ -227,8 +228,11 @@ class SubscriptionServicer:
         found = check(request)
         message = request.subscription
         if message.endpoint_uri:
-            headers = dict(message.headers)
-            found += self._registrar.violations(message.endpoint_uri, headers=headers)
+            found += self._registrar.violations(
+                message.endpoint_uri,
+                headers=dict(message.headers),
+                allowed_ip_ranges=sound_ip_ranges(message),
+            )
         else:
             found.append(required("subscription.endpoint_uri"))
         if request.secret and int(request.algorithm) == Algorithm.ED25519:

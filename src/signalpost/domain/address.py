@@ -7,9 +7,11 @@ purpose address registries of IANA, RFC 6890, RFC 4291, RFC 6052, RFC 5214.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from signalpost.domain.egress_ports import DEFAULT_PORTS, Ports
 from signalpost.domain.subscription import IpNetwork
@@ -90,6 +92,15 @@ METADATA = frozenset(
 )
 """Where clouds hand out credentials and settings of the machine that asks."""
 
+_JUDGED_AS_ONE: tuple[IpNetwork, ...] = (
+    *NOT_PUBLIC_IPV4,
+    UNICAST_IPV6,
+    *NOT_PUBLIC_IPV6,
+    *EMBEDDING_IPV6,
+    *(ip_network(text) for text in ("0.0.0.0/32", "127.0.0.0/8", "::/128", "::1/128")),
+    *map(ip_network, METADATA),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class EgressPolicy:
@@ -116,6 +127,22 @@ class EgressPolicy:
         if address in METADATA:
             return any(_is_exactly(network, address) for network in self.allowed)
         return is_public(address) or (self.loopback and address.is_loopback) or self.opens(address)
+
+    def reaches(self, ranges: Collection[IpNetwork]) -> bool:
+        """Tell whether one of the ranges has an address that the service may connect to."""
+        edges = sorted(set(self._edges()), key=_place)
+        return any(map(self._permits_one, _starts(ranges, edges)))
+
+    def _permits_one(self, start: IpAddress) -> bool:
+        # An IPv4-mapped address is in no range: what is dialled instead is IPv4.
+        return unmapped(start) == start and self.permits(start)
+
+    def _edges(self) -> Iterator[IpAddress]:
+        """Yield the first address of whatever is judged as one, and the first one behind it."""
+        for network in (*_JUDGED_AS_ONE, *self.allowed):
+            yield network[0]
+            with suppress(ValueError):  # nothing is behind the last of all
+                yield network[-1] + 1
 
     def permits_port(self, port: int) -> bool:
         """Tell whether the service may connect to a port."""
@@ -161,6 +188,29 @@ def _embeds_ipv4(address: IpAddress) -> bool:
     return (int(address) >> 32) & 0xFFFFFFFF in ISATAP_INTERFACES or any(
         address in network for network in EMBEDDING_IPV6
     )
+
+
+def _starts(ranges: Collection[IpNetwork], edges: Sequence[IpAddress]) -> Iterator[IpAddress]:
+    """Yield where something permitted can begin in ranges: where they do, or at an edge."""
+    for network in ranges:
+        first = bisect_left(edges, _place(network[0]), key=_place)
+        last = bisect_right(edges, _place(network[-1]), key=_place)
+        for start in (network[0], *edges[first:last]):
+            yield start
+            behind = _behind_96(start)
+            if behind in network:
+                yield behind
+
+
+def _place(address: IpAddress) -> tuple[int, int]:
+    return address.version, int(address)
+
+
+def _behind_96(address: IpAddress) -> IpAddress:
+    """Return the first address behind the /96 of an IPv6 address: all of that may be ISATAP."""
+    if isinstance(address, IPv4Address):
+        return address
+    return IPv6Address(min((int(address) >> 32) + 1, 2**96 - 1) << 32)
 
 
 def _is_exactly(network: IpNetwork, address: IpAddress) -> bool:

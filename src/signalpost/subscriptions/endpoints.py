@@ -13,6 +13,7 @@ from signalpost.domain.subscription import IpNetwork
 
 _URI = "subscription.endpoint_uri"
 _HEADERS = "subscription.headers"
+_RANGES = "subscription.allowed_ip_ranges"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,10 +33,11 @@ class EndpointRules:
     def violations(
         self, uri: str, *, headers: Mapping[str, str], allowed_ip_ranges: Sequence[IpNetwork] = ()
     ) -> list[Violation]:
-        """Say what is wrong with an endpoint and the headers for it.
+        """Say what is wrong with an endpoint, the headers for it and the ranges it must lie in.
 
         Its port is judged here and now, and whenever it is dialled; so is a literal address. A
-        name is judged by its addresses whenever these are dialled.
+        name is judged by its addresses whenever these are dialled. Of ranges one must have an
+        address that the service may connect to: else nothing could ever be delivered.
         """
         found = [
             Violation(f'{_HEADERS}["{name}"]' if name else _HEADERS, Reason.FIELD_INVALID, wrong)
@@ -45,6 +47,9 @@ class EndpointRules:
             Violation(_URI, Reason.ENDPOINT_FORBIDDEN, wrong)
             for wrong in self._forbidden(uri, allowed_ip_ranges)
         ]
+        if allowed_ip_ranges and not self.policy.reaches(allowed_ip_ranges):
+            wrong = "has no address that this service connects to"
+            forbidden.append(Violation(_RANGES, Reason.FIELD_INVALID, wrong))
         return forbidden + found
 
     def _forbidden(self, uri: str, allowed_ip_ranges: Sequence[IpNetwork]) -> Iterator[str]:

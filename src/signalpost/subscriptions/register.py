@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -86,9 +86,17 @@ class Registrar:
         self._endpoints = endpoints
         self._asker = asker
 
-    def violations(self, endpoint_uri: str, *, headers: Mapping[str, str]) -> list[Violation]:
-        """Say what is wrong with an endpoint and its headers, for a request that fails anyway."""
-        return self._endpoints.violations(endpoint_uri, headers=headers)
+    def violations(
+        self,
+        endpoint_uri: str,
+        *,
+        headers: Mapping[str, str],
+        allowed_ip_ranges: Sequence[IpNetwork],
+    ) -> list[Violation]:
+        """Say what is wrong with an endpoint and what belongs to it, beyond the shape of it."""
+        return self._endpoints.violations(
+            endpoint_uri, headers=headers, allowed_ip_ranges=allowed_ip_ranges
+        )
 
     async def create(
         self,
@@ -182,7 +190,7 @@ class Registrar:
         _logger.info("subscription deleted", extra=fields | {"canceled": canceled})
 
     def _demand(self, draft: SubscriptionDraft) -> None:
-        violations = self._endpoints.violations(
+        violations = self.violations(
             draft.endpoint_uri,
             headers=draft.headers,
             allowed_ip_ranges=draft.allowed_ip_ranges,

@@ -241,8 +241,9 @@ class Subscription(_message.Message):
     @_builtins.property
     def allowed_ip_ranges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. Address ranges the endpoint must lie in, at most 100, such as
-        "192.0.2.0/24": a prefix and no host bits. Any public address, if empty. A
-        range can only narrow what the operator allows.
+        "198.41.0.0/24": a prefix and no host bits. Any public address, if empty. A
+        range can only narrow what the operator allows; if no address of any range is
+        allowed when they are set, they are refused.
         """
 
     @_builtins.property
