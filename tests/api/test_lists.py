@@ -143,6 +143,17 @@ async def test_a_token_belongs_to_the_filters_of_its_query(service: Service) -> 
     await refused(list_events(service, other))
 
 
+@pytest.mark.parametrize("kind", [ListEventsRequest, ListDeliveriesRequest])
+async def test_a_list_of_a_period_that_ends_before_it_begins_is_refused(
+    service: Service, kind: Any
+) -> None:
+    request = kind(start_time={"seconds": 2}, end_time={"seconds": 1})
+    fetch = list_events if kind is ListEventsRequest else list_deliveries
+    failure = await failure_of(fetch(service, request))
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert failure.message == "end_time: must be after start_time"
+
+
 async def refused(call: Awaitable[object]) -> None:
     failure = await failure_of(call)
     assert failure.code is grpc.StatusCode.INVALID_ARGUMENT

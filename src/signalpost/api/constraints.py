@@ -14,6 +14,7 @@ from typing import Final
 from signalpost.api.rules import (
     Relation,
     Rule,
+    after,
     at_least,
     cidr,
     duration,
@@ -219,7 +220,12 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
     },
 }
 
+_PERIOD = after("start_time", "end_time")
+
 RELATIONS: Final[Mapping[str, Relation]] = {
+    "ListEventsRequest": _PERIOD,
+    "ListDeliveriesRequest": _PERIOD,
+    "ReplayDeliveriesRequest": _PERIOD,
     "RetryPolicy": at_least("min_backoff", "max_backoff"),
 }
 """What holds between two fields of a message."""

@@ -14,7 +14,7 @@ from signalpost.api.delivery_streams import DeliveryStreams
 from signalpost.api.paging import Pager, fitting
 from signalpost.delivery.statistics import Statistics
 from signalpost.domain.delivery import DeliveryState
-from signalpost.domain.errors import NotFound, Reason, RequestInvalid, Violation
+from signalpost.domain.errors import NotFound
 from signalpost.domain.ids import DeliveryKey, EventId, SubscriptionId, TenantId, delivery_key
 from signalpost.domain.replay import ReplayOrder, ReplayScope
 from signalpost.domain.statistics import DEFAULT_PERIOD
@@ -157,15 +157,11 @@ def _key(name: str) -> DeliveryKey:
 
 def _order(request: ReplayDeliveriesRequest) -> ReplayOrder:
     demand(request)
-    start, end = instant(request, "start_time"), moment(request, "end_time")
-    if end is not None and end <= start:
-        description = "must be after start_time"
-        raise RequestInvalid([Violation("end_time", Reason.FIELD_INVALID, description)])
     return ReplayOrder(
         tenant_id=TenantId(request.tenant_id),
         subscription_id=SubscriptionId(request.subscription_id),
         scope=ReplayScope(int(request.scope)) if request.scope else ReplayScope.FAILED,
         filter=event_filter(request.filter),
-        start=start,
-        end=end,
+        start=instant(request, "start_time"),
+        end=moment(request, "end_time"),
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from signalpost.api.structs import MAX_LEVELS
 from signalpost.domain.errors import Reason
@@ -89,6 +90,24 @@ def _nanoseconds(span: timedelta) -> int:
 
 def _nanoseconds_of(value: Duration) -> int:
     return value.seconds * 10**9 + value.nanos
+
+
+def after(start: str, end: str) -> Relation:
+    """Demand that of two times that are set, in whole microseconds, `end` is after `start`."""
+
+    def relate(message: Message) -> tuple[str, str] | None:
+        if not (message.HasField(start) and message.HasField(end)):
+            return None
+        if _microseconds_up(getattr(message, start)) < _microseconds_up(getattr(message, end)):
+            return None
+        return end, f"must be after {start}"
+
+    return relate
+
+
+def _microseconds_up(value: Timestamp) -> int:
+    # Rounded as a bound is where it is looked for, but also what is no time.
+    return value.seconds * 10**6 - (-value.nanos // 1000)
 
 
 def at_least(low: str, high: str) -> Relation:

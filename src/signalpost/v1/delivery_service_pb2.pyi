@@ -110,7 +110,9 @@ class ListDeliveriesRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Only deliveries queued before this time."""
+        """Optional. Only deliveries queued before this time, which must be after
+        `start_time`.
+        """
 
     def __init__(
         self,
@@ -336,7 +338,9 @@ class ReplayDeliveriesRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Only events published before this time. Now, if unset."""
+        """Optional. Only events published before this time, which must be after
+        `start_time`. Now, if unset.
+        """
 
     @_builtins.property
     def filter(self) -> _event_pb2.EventFilter:

@@ -394,7 +394,9 @@ class ListEventsRequest(_message.Message):
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Optional. Only events published before this time."""
+        """Optional. Only events published before this time, which must be after
+        `start_time`.
+        """
 
     def __init__(
         self,
