@@ -236,8 +236,8 @@ async def _open_store(settings: Settings) -> Store:
         raise StartFailed(f"--database (SIGNALPOST_DATABASE_URL): {error}") from None
     if store.made_key_file is not None:
         _logger.warning(
-            "made a master key in %s: move it to a safe place and set SIGNALPOST_MASTER_KEY to"
-            " what it holds; without it the secrets of this database are lost",
+            "made a master key in %s: move it to a safe place and name that in"
+            " SIGNALPOST_MASTER_KEY_FILE; without it the secrets of this database are lost",
             store.made_key_file,
         )
     return store

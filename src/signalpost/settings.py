@@ -6,7 +6,6 @@ The only reader of the environment. All mistakes are reported at once.
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -39,6 +38,8 @@ _LINK = re.compile("(tcp|udp|sctp)://")
 """How a variable begins by which Kubernetes tells of a service, such as `signalpost-egress`."""
 MASTER_KEY_BYTES = 32
 """Length of the master key: AES-256."""
+_KEY_FILE_BYTES = 4096
+"""More than a key and any white space around it: what is named may have no end."""
 
 
 class SettingsInvalid(Exception):
@@ -115,7 +116,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
         retention=_retention(source),
         lane_limit=source.count("lane-limit", default=DEFAULT_LANE_LIMIT),
         dev=dev,
-        master_key=source.read(None, "MASTER_KEY", default=None, parse=_master_key),
+        master_key=_master_key(source),
         failpoint=source.read(None, "FAILPOINT", default=None, parse=_failpoint),
     )
     source.find_misspelt()
@@ -139,18 +140,25 @@ class _Source:
         return self.read(flag, name, default=default, parse=_positive)
 
     def read(self, flag: str | None, name: str, *, default: T, parse: Callable[[str], T]) -> T:
-        variable = _PREFIX + name
         self._names.append(name)
-        given = self._flags.get(flag.replace("-", "_")) if flag else None
-        text = _text(given) if given is not None else self._environment.get(variable, "")
+        text = self.text(flag, name)
         if not text:
             return default
         try:
             return parse(text)
         except ValueError as error:
-            place = f"--{flag} ({variable})" if flag else variable
-            self.problems.append(f"{place}: {error}")
+            self.refuse(flag, name, str(error))
             return default
+
+    def text(self, flag: str | None, name: str) -> str:
+        """Return what is given for a setting, "" for nothing."""
+        given = self._flags.get(flag.replace("-", "_")) if flag else None
+        return _text(given) if given is not None else self._environment.get(_PREFIX + name, "")
+
+    def refuse(self, flag: str | None, name: str, problem: str) -> None:
+        """Add what is wrong with a setting."""
+        place = f"--{flag} ({_PREFIX}{name})" if flag else _PREFIX + name
+        self.problems.append(f"{place}: {problem}")
 
     def find_misspelt(self) -> None:
         """Add variables that look like one that was read; an orchestrator may set others."""
@@ -173,6 +181,16 @@ def _retention(source: _Source) -> Retention:
             parse=_duration,
         ),
     )
+
+
+def _master_key(source: _Source) -> bytes | None:
+    """Read the master key itself, or the file that it lies in."""
+    flag, name = "master-key-file", "MASTER_KEY_FILE"
+    key = source.read(None, "MASTER_KEY", default=None, parse=_key)
+    kept = source.read(flag, name, default=None, parse=_key_in)
+    if source.text(None, "MASTER_KEY") and source.text(flag, name):
+        source.refuse(flag, name, f"{_PREFIX}MASTER_KEY is set, too: give one of them")
+    return key or kept
 
 
 def _text(given: object) -> str:
@@ -291,14 +309,28 @@ def _file(text: str) -> Path:
     return path
 
 
-def _master_key(text: str) -> bytes:
+def _key(text: str | bytes) -> bytes:
+    # No complaint may show what is in it.
     try:
         key = base64.b64decode(text.strip(), validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError("is not Base64") from None
     if len(key) != MASTER_KEY_BYTES:
         raise ValueError(f"must be the Base64 of {MASTER_KEY_BYTES} bytes, not of {len(key)}")
     return key
+
+
+def _key_in(name: str) -> bytes:
+    """Read a file with a key, also one that ends only when its writer closes it."""
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(_KEY_FILE_BYTES)
+    except OSError as error:
+        raise ValueError(f"cannot read the file {name!r}: {_told(error)}") from None
+    try:
+        return _key(content)
+    except ValueError as error:
+        raise ValueError(f"what is in the file {name!r} {error}") from None
 
 
 def _failpoint(text: str) -> str:

@@ -19,6 +19,7 @@ VARIABLES = {
     "--watch-limit": "SIGNALPOST_WATCH_LIMIT",
     "--reflection": "SIGNALPOST_REFLECTION",
     "--dev": "SIGNALPOST_DEV",
+    "--master-key-file": "SIGNALPOST_MASTER_KEY_FILE",
 }
 
 

@@ -98,6 +98,25 @@ def test_a_master_key_that_is_missing_is_not_laid_on_the_database(tmp_path: Path
     assert line.startswith("secrets in ")
 
 
+def test_a_key_file_opens_a_database_from_another_place_and_may_go_once_it_serves(
+    tmp_path: Path,
+) -> None:
+    with running("serve", *FREE, cwd=tmp_path) as served:
+        served.wait_for(r"gRPC +\S+$")
+        served.wait_until_logged("name that in SIGNALPOST_MASTER_KEY_FILE")
+        assert served.end()[0] == 0
+    moved = (tmp_path / "signalpost.db.key").rename(tmp_path / "secret")
+    with running("serve", *FREE, "--master-key-file", "secret", cwd=tmp_path) as served:
+        served.wait_for(r"gRPC +\S+$")
+        moved.unlink()
+        served.send(signal.SIGHUP)
+        served.wait_until_logged("the egress settings")
+        code, errors = served.end()
+    assert code == 0, errors
+    assert "read the egress settings anew" in errors
+    assert "stay as they were" not in errors
+
+
 def test_a_file_without_certificates_is_said_without_the_words_of_a_library(
     tmp_path: Path,
 ) -> None:

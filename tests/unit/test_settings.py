@@ -220,3 +220,65 @@ def test_the_master_key_hides_from_repr_and_from_complaints() -> None:
     with pytest.raises(SettingsInvalid) as refusal:
         load({}, {"SIGNALPOST_MASTER_KEY": "c2VjcmV0"})
     assert "c2VjcmV0" not in str(refusal.value)
+
+
+KEY = base64.b64encode(b"k" * 32).decode()
+
+
+@pytest.mark.parametrize("content", [KEY, f"\n {KEY}\r\n\n"])
+def test_the_master_key_may_lie_in_a_file(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "key"
+    file.write_text(content)
+    for settings in (
+        load({"master_key_file": str(file)}, {}),
+        load({}, {"SIGNALPOST_MASTER_KEY_FILE": str(file)}),
+    ):
+        assert settings.master_key == b"k" * 32
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot read the file .*: No such file or directory"),
+        (b"", "what is in the file .* must be the Base64 of 32 bytes, not of 0"),
+        (b"aHVudGVyMg==", "what is in the file .* must be the Base64 of 32 bytes, not of 7"),
+        (KEY.encode() * 2, "what is in the file .* is not Base64"),
+        (b"hunter2hunter2 *", "what is in the file .* is not Base64"),
+        (b"k" * 31 + b"\xff", "what is in the file .* is not Base64"),
+        ("hunter2é".encode(), "what is in the file .* is not Base64"),
+    ],
+)
+def test_a_key_file_that_cannot_be_used_is_refused_without_what_is_in_it(
+    tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+    place = r"--master-key-file \(SIGNALPOST_MASTER_KEY_FILE\)"
+    with pytest.raises(SettingsInvalid, match=rf"^{place}: {problem}$") as refusal:
+        load({"master_key_file": str(file)}, {})
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_folder_and_a_device_are_no_key_files(tmp_path: Path) -> None:
+    for name, problem in ((str(tmp_path), "Is a directory"), ("/dev/zero", "is not Base64")):
+        with pytest.raises(SettingsInvalid, match=f"{problem}$"):
+            load({"master_key_file": name}, {})
+
+
+def test_the_master_key_is_given_in_one_way(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    with pytest.raises(SettingsInvalid) as refusal:
+        load({"master_key_file": str(file)}, {"SIGNALPOST_MASTER_KEY": KEY})
+    assert str(refusal.value) == (
+        "--master-key-file (SIGNALPOST_MASTER_KEY_FILE): SIGNALPOST_MASTER_KEY is set, too:"
+        " give one of them"
+    )
+    empty = {"SIGNALPOST_MASTER_KEY": "", "SIGNALPOST_MASTER_KEY_FILE": str(file)}
+    assert load({}, empty).master_key == b"k" * 32
+
+
+def test_a_master_key_in_other_letters_is_not_base64() -> None:
+    with pytest.raises(SettingsInvalid, match=r"^SIGNALPOST_MASTER_KEY: is not Base64$"):
+        load({}, {"SIGNALPOST_MASTER_KEY": "ключ"})

@@ -183,18 +183,41 @@ dev: Decorator = click.option(
         default="off",
     ),
 )
+master_key_file: Decorator = click.option(
+    "--master-key-file",
+    metavar="FILE",
+    help=_help(
+        "A file that holds what SIGNALPOST_MASTER_KEY would, such as a mounted secret.",
+        variable="SIGNALPOST_MASTER_KEY_FILE",
+        default="none",
+    ),
+)
 
 
-def read(flags: Mapping[str, object], *, only: str | None = None) -> Settings:
+def read(
+    flags: Mapping[str, object], *, only: str | None = None, but: str | None = None
+) -> Settings:
     """Return the settings that these flags and the environment make; None and () are absent.
 
-    With `only`, no other variable than that one is read. Raises SettingsInvalid.
+    With `only`, no other variable than that one is read, with `but` all others. Raises
+    SettingsInvalid.
     """
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     environment = {
-        name: value for name, value in os.environ.items() if only is None or name == only
+        name: value
+        for name, value in os.environ.items()
+        if name != but and (only is None or name == only)
     }
     return load(given, environment)
+
+
+def read_anew(flags: Mapping[str, object]) -> Settings:
+    """Return what `read` returns by now, but for the master key: its file may be gone.
+
+    Raises SettingsInvalid.
+    """
+    without = {name: value for name, value in flags.items() if name != "master_key_file"}
+    return read(without, but="SIGNALPOST_MASTER_KEY_FILE")
 
 
 def settings_from(flags: Mapping[str, object], *, only: str | None = None) -> Settings:

@@ -32,12 +32,13 @@ from signalpost.telemetry import logs
 @options.lane_limit
 @options.reflection
 @options.dev
+@options.master_key_file
 def serve(**flags: object) -> None:
     """Take events over gRPC and deliver them as signed webhooks.
 
     Each flag can be given as the environment variable named with it; a flag goes first.
-    SIGNALPOST_MASTER_KEY, the Base64 of 32 bytes, seals secrets in the database; without it
-    a key is made in a file beside an SQLite database.
+    SIGNALPOST_MASTER_KEY, the Base64 of 32 bytes, seals secrets in the database; without it,
+    and without --master-key-file, a key is made in a file beside an SQLite database.
 
     It runs until SIGTERM or Ctrl-C, and then lets what is under way finish. On SIGHUP it reads
     its --egress-... files anew. Logs go to standard error.
@@ -55,7 +56,7 @@ def serve(**flags: object) -> None:
         click.echo(_announcement(settings, running))
 
     try:
-        uvloop.run(app.serve(settings, read_anew=partial(options.read, flags), ready=announce))
+        uvloop.run(app.serve(settings, read_anew=partial(options.read_anew, flags), ready=announce))
     except app.StartFailed as failure:
         click.echo(visible(str(failure)), err=True)
         raise click.exceptions.Exit(1) from None

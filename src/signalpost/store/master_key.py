@@ -35,8 +35,8 @@ def load_or_make(database: Path, *, given: bytes | None, sealed: bool) -> Master
     except FileNotFoundError:
         if sealed:
             raise MasterKeyInvalid(
-                f"secrets in {database} are sealed with a master key, and neither "
-                f"SIGNALPOST_MASTER_KEY nor {path} has it"
+                f"secrets in {database} are sealed with a master key, and none is in "
+                f"SIGNALPOST_MASTER_KEY, SIGNALPOST_MASTER_KEY_FILE or {path}"
             ) from None
     key = os.urandom(KEY_BYTES)
     try:
