@@ -7,10 +7,10 @@ import logging
 import ssl
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from signalpost.domain.address import EgressPolicy
-from signalpost.domain.egress_ports import write_ports
+from signalpost.domain.egress_ports import DEFAULT_PORTS, write_ports
 from signalpost.sender.guard import Listener
 from signalpost.sender.pool import MAX_IDLE
 from signalpost.sender.resolver import Resolver
@@ -18,7 +18,12 @@ from signalpost.sender.sender import HttpSender
 from signalpost.settings import Settings, SettingsInvalid
 from signalpost.subscriptions.endpoints import EndpointRules
 
+T = TypeVar("T")
+
 _logger: Final = logging.getLogger(__name__)
+
+_MOST_TOLD: Final = 10
+"""Ranges or ports in a line of the log: an operator may have hundreds of them in a file."""
 
 
 class EgressRefused(Exception):
@@ -99,9 +104,18 @@ def _policy(settings: Settings) -> EgressPolicy:
 
 
 def _tell(settings: Settings) -> None:
+    ports = "the default ones"
+    if settings.egress_ports != DEFAULT_PORTS:
+        ports = _first(settings.egress_ports, write_ports)
     fields = {
-        "allowed": [str(network) for network in settings.egress_allow],
-        "ports": write_ports(settings.egress_ports),
+        "allowed": _first(settings.egress_allow, lambda some: ", ".join(map(str, some))),
+        "ports": ports,
         "ca_file": str(settings.egress_ca or ""),
     }
     _logger.info("read the egress settings anew", extra=fields)
+
+
+def _first(items: tuple[T, ...], write: Callable[[tuple[T, ...]], str]) -> str:
+    """Write the first of some items, and how many more there are."""
+    more = len(items) - _MOST_TOLD
+    return write(items[:_MOST_TOLD]) + (f" and {more} more" if more > 0 else "")

@@ -95,9 +95,9 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
     source = _Source(flags, environment)
     dev = source.read("dev", "DEV", default=False, parse=_boolean)
     settings = Settings(
-        listen=source.read("listen", "LISTEN", default=_address(DEFAULT_LISTEN), parse=_listen),
+        listen=source.read("listen", "LISTEN", default=_listen(DEFAULT_LISTEN), parse=_listen),
         database=source.read("database", "DATABASE_URL", default=DEFAULT_DATABASE, parse=str),
-        http=source.read("http", "HTTP", default=_address(DEFAULT_HTTP), parse=_address),
+        http=source.read("http", "HTTP", default=_http(DEFAULT_HTTP), parse=_http),
         egress_allow=source.read("egress-allow", "EGRESS_ALLOW", default=(), parse=_networks),
         egress_ports=source.read(
             "egress-ports", "EGRESS_PORTS", default=DEFAULT_PORTS, parse=_ports
@@ -215,10 +215,10 @@ def _log_level(text: str) -> str:
     return level
 
 
-def _address(text: str) -> Address:
+def _address(text: str, *, example: str) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f"{text!r} is not host:port, such as {DEFAULT_LISTEN}")
+        raise ValueError(f"{text!r} is not host:port, such as {example}")
     host = host.removeprefix("[").removesuffix("]")
     if host != "localhost":
         try:
@@ -228,8 +228,12 @@ def _address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def _http(text: str) -> Address:
+    return _address(text, example=DEFAULT_HTTP)
+
+
 def _listen(text: str) -> Address:
-    address = _address(text)
+    address = _address(text, example=DEFAULT_LISTEN)
     if not address.is_loopback:
         raise ValueError(
             f"{address} can be reached from other machines, and this version cannot"

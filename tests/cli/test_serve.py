@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from pathlib import Path
@@ -115,6 +116,29 @@ def test_a_key_file_opens_a_database_from_another_place_and_may_go_once_it_serve
     assert code == 0, errors
     assert "read the egress settings anew" in errors
     assert "stay as they were" not in errors
+
+
+def reloaded(folder: Path, *flags: str) -> dict[str, object]:
+    """What the log tells of settings that were read anew."""
+    with running("serve", *FREE, *flags, cwd=folder) as served:
+        served.wait_for(r"gRPC +\S+$")
+        served.send(signal.SIGHUP)
+        served.wait_until_logged("read the egress settings anew")
+        _, errors = served.end()
+    [line] = [line for line in errors.splitlines() if "read the egress settings anew" in line]
+    return dict(json.loads(line))
+
+
+def test_what_was_read_anew_is_told_so_that_a_person_can_read_it(tmp_path: Path) -> None:
+    told = reloaded(tmp_path, "--egress-allow", "10.1.0.0/16")
+    assert (told["allowed"], told["ports"]) == ("10.1.0.0/16", "the default ones")
+    ranges, ports = tmp_path / "ranges", tmp_path / "ports"
+    ranges.write_text("".join(f"10.{number}.0.0/16\n" for number in range(200)))
+    ports.write_text("".join(f"{number}\n" for number in range(2000, 2010)))
+    told = reloaded(tmp_path, "--egress-allow", f"@{ranges}", "--egress-ports", f"@{ports}")
+    assert told["ports"] == "2000, 2001, 2002, 2003, 2004, 2005, 2006, 2007, 2008, 2009"
+    assert str(told["allowed"]).startswith("10.0.0.0/16, 10.1.0.0/16, ")
+    assert str(told["allowed"]).endswith("10.9.0.0/16 and 190 more")
 
 
 def test_a_file_without_certificates_is_said_without_the_words_of_a_library(

@@ -201,6 +201,17 @@ def test_variables_that_an_orchestrator_sets_are_no_mistakes() -> None:
     assert load({}, variables) == load({}, {})
 
 
+@pytest.mark.parametrize(("flag", "example"), [("listen", "50051"), ("http", "9464")])
+@pytest.mark.parametrize("text", ["nonsense", "127.0.0.1", "127.0.0.1:65536"])
+def test_what_is_no_address_is_told_with_an_example_of_its_own(
+    flag: str, example: str, text: str
+) -> None:
+    with pytest.raises(
+        SettingsInvalid, match=rf"is not host:port, such as 127\.0\.0\.1:{example}$"
+    ):
+        load({flag: text}, {})
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0:50051", "[::]:50051", "192.0.2.1:50051"])
 def test_callers_of_other_machines_are_shut_out(address: str) -> None:
     with pytest.raises(SettingsInvalid, match="cannot authenticate callers"):
