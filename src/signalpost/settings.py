@@ -87,12 +87,24 @@ class Settings:
     failpoint: str | None = None
 
 
-def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Settings:
+Heeds = Callable[[str], bool]
+"""Tells whether what a variable holds is read."""
+
+
+def heeds_all(_: str) -> bool:
+    """Read every variable."""
+    return True
+
+
+def load(
+    flags: Mapping[str, object], environment: Mapping[str, str], *, heeds: Heeds = heeds_all
+) -> Settings:
     """Read the settings. `flags` holds those given on the command line, by field name.
 
-    Raises SettingsInvalid with everything that is wrong.
+    Misspelt variables are found also among those that it does not heed. Raises SettingsInvalid
+    with everything that is wrong.
     """
-    source = _Source(flags, environment)
+    source = _Source(flags, environment, heeds)
     dev = source.read("dev", "DEV", default=False, parse=_boolean)
     settings = Settings(
         listen=source.read("listen", "LISTEN", default=_listen(DEFAULT_LISTEN), parse=_listen),
@@ -128,9 +140,12 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Setting
 class _Source:
     """Reads one setting after the other and collects what is wrong with them."""
 
-    def __init__(self, flags: Mapping[str, object], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, flags: Mapping[str, object], environment: Mapping[str, str], heeds: Heeds
+    ) -> None:
         self._flags = flags
         self._environment = environment
+        self._heeds = heeds
         self._names: list[str] = []
         self.problems: list[str] = []
 
@@ -153,7 +168,10 @@ class _Source:
     def text(self, flag: str | None, name: str) -> str:
         """Return what is given for a setting, "" for nothing."""
         given = self._flags.get(flag.replace("-", "_")) if flag else None
-        return _text(given) if given is not None else self._environment.get(_PREFIX + name, "")
+        if given is not None:
+            return _text(given)
+        variable = _PREFIX + name
+        return self._environment.get(variable, "") if self._heeds(variable) else ""
 
     def refuse(self, flag: str | None, name: str, problem: str) -> None:
         """Add what is wrong with a setting."""

@@ -3,6 +3,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from tests.cli.processes import run
 
 
@@ -30,6 +32,28 @@ def test_flag_and_variable_name_the_database(tmp_path: Path) -> None:
 def test_settings_of_the_server_do_not_matter(tmp_path: Path) -> None:
     ended = run("migrate", cwd=tmp_path, environment={"SIGNALPOST_LISTEN": "nonsense"})
     assert ended.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("SIGNALPOST_DATABASE", "SIGNALPOST_DATABASE_URL"),
+        ("SIGNALPOST_RETENTON", "SIGNALPOST_RETENTION"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_as_the_server_does(
+    tmp_path: Path, variable: str, meant: str
+) -> None:
+    environment = {variable: "sqlite:///elsewhere.db", "SIGNALPOST_HTTP": "nonsense"}
+    ended = run("migrate", cwd=tmp_path, environment=environment)
+    assert ended.returncode == 2
+    assert ended.stderr == f"{variable}: there is no such setting; did you mean {meant}?\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_variables_of_an_orchestrator_do_not_matter(tmp_path: Path) -> None:
+    variables = {"SIGNALPOST_PORT": "tcp://10.0.0.1:1", "SIGNALPOST_SERVICE_HOST": "10.0.0.1"}
+    assert run("migrate", cwd=tmp_path, environment=variables).returncode == 0
 
 
 def test_what_is_no_database_is_refused_in_one_line(tmp_path: Path) -> None:

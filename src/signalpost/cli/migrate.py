@@ -21,7 +21,9 @@ def migrate(database: str | None) -> None:
     Example:
         signalpost migrate --database sqlite:////var/lib/signalpost/signalpost.db
     """
-    settings = options.settings_from({"database": database}, only="SIGNALPOST_DATABASE_URL")
+    settings = options.settings_from(
+        {"database": database}, heeds=lambda variable: variable == "SIGNALPOST_DATABASE_URL"
+    )
     try:
         before, after = store.migrate(settings.database)
     except store.DatabaseRefused as refused:

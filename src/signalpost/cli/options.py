@@ -22,8 +22,10 @@ from signalpost.settings import (
     DEFAULT_LISTEN,
     DEFAULT_LOG_LEVEL,
     DEFAULT_WATCH_LIMIT,
+    Heeds,
     Settings,
     SettingsInvalid,
+    heeds_all,
     load,
 )
 
@@ -194,21 +196,13 @@ master_key_file: Decorator = click.option(
 )
 
 
-def read(
-    flags: Mapping[str, object], *, only: str | None = None, but: str | None = None
-) -> Settings:
+def read(flags: Mapping[str, object], *, heeds: Heeds = heeds_all) -> Settings:
     """Return the settings that these flags and the environment make; None and () are absent.
 
-    With `only`, no other variable than that one is read, with `but` all others. Raises
-    SettingsInvalid.
+    Of variables only those are read that it `heeds`. Raises SettingsInvalid.
     """
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name != but and (only is None or name == only)
-    }
-    return load(given, environment)
+    return load(given, os.environ, heeds=heeds)
 
 
 def read_anew(flags: Mapping[str, object]) -> Settings:
@@ -217,13 +211,13 @@ def read_anew(flags: Mapping[str, object]) -> Settings:
     Raises SettingsInvalid.
     """
     without = {name: value for name, value in flags.items() if name != "master_key_file"}
-    return read(without, but="SIGNALPOST_MASTER_KEY_FILE")
+    return read(without, heeds=lambda variable: variable != "SIGNALPOST_MASTER_KEY_FILE")
 
 
-def settings_from(flags: Mapping[str, object], *, only: str | None = None) -> Settings:
+def settings_from(flags: Mapping[str, object], *, heeds: Heeds = heeds_all) -> Settings:
     """Return the settings that `read` returns, or end the command: 2, a line for each mistake."""
     try:
-        return read(flags, only=only)
+        return read(flags, heeds=heeds)
     except SettingsInvalid as invalid:
         click.echo(visible(str(invalid), keep="\n"), err=True)
         raise click.exceptions.Exit(2) from None
