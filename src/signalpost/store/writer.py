@@ -8,7 +8,8 @@ the round is rolled back and each job tried alone, so that a bad one fails only 
 The loop puts rounds together, and gives the thread the next one when it has heard of the end
 of the last: by then those who were answered have asked again. So a flush serves many, the
 thread is woken once a round, and of the two the loop goes first. Calls from outside take their
-time between two requests: after a round of several, but few, the thread lets more of them come.
+time between two requests: after a small round of several of them, and of nothing else, the
+thread lets more come. Claims and outcomes wait for nobody, for the next attempt waits for them.
 
 When the disk is full, the reserve is given up for what must be kept, and jobs of verbs that
 can wait are refused until it is there again.
@@ -53,7 +54,8 @@ _BUSY_JOBS = 8
 """From so many callers in a round on there is much to do."""
 
 _FEW_JOBS = range(2, 16)
-"""How many callers a round had if there are several, and yet so few that a flush costs most."""
+_FEW_BYTES = 128 * 1024
+"""A round of several callers, and yet so small that a flush costs most."""
 
 _QUIET_SECONDS = 0.0003
 _LONGEST_GATHERING_SECONDS = 0.003
@@ -200,7 +202,7 @@ class Writer:
                 else:
                     self._core.part()
                 self._round(jobs if self._reserve.hold() else self._refuse(jobs))
-                if len(jobs) in _FEW_JOBS:
+                if _could_have_been_more(jobs):
                     self._gather()
                 self._call(self._begin_soon)
             if self._bytes_since_checkpoint > _CHECKPOINT_AFTER_BYTES or not jobs:
@@ -213,10 +215,17 @@ class Writer:
         self._drop_connection()
 
     def _gather(self) -> None:
-        """Let more callers share the next flush, until none has come for a moment."""
+        """Let more callers share the next flush, until none has come for a moment.
+
+        Not if one of them cannot wait: an attempt that is not recorded holds up the next one.
+        """
         latest = time.monotonic() + _LONGEST_GATHERING_SECONDS
         former = -1
         while (waiting := len(self._waiting)) != former and time.monotonic() < latest:
+            # The loop takes nothing away meanwhile.
+            come = (self._waiting[at] for at in range(max(former, 0), waiting))
+            if not all(job.verb.can_wait for job in come):
+                return
             former = waiting
             time.sleep(_QUIET_SECONDS)
 
@@ -307,6 +316,15 @@ class Writer:
         # The loop may be gone, and its callers with it.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function)
+
+
+def _could_have_been_more(jobs: Sequence[_Job]) -> bool:
+    """Tell whether a round was of callers who come one after the other: those from outside."""
+    return (
+        len(jobs) in _FEW_JOBS
+        and all(job.verb.can_wait for job in jobs)
+        and sum(job.weight for job in jobs) < _FEW_BYTES
+    )
 
 
 def _hit_after_commit(verb: Verb[Any, Any], answers: list[Any], places: list[int]) -> None:
