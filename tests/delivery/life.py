@@ -27,7 +27,7 @@ from tests.contract.material import TENANT
 from tests.contract.sqlite_file import look
 from tests.delivery.engine import Clock
 from tests.delivery.failures import Failures
-from tests.delivery.workshop import Held, Workshop
+from tests.delivery.workshop import SLOTS, Held, Workshop
 
 T = TypeVar("T")
 WELL = (Outcome.SUCCEEDED, 200)
@@ -170,6 +170,7 @@ class Watched(RuleBasedStateMachine):
         about = dict(self.events.values())
         checks = {
             "the lane may not send": lane is not None and lane.active,
+            "over the share of its tenant": len(self.held) < SLOTS / 2,
             "over the cap": lane is not None and len(beside) < lane.cap,
             "not leased": (state, phase) == (DeliveryState.PENDING, Phase.LEASED),
             "twice at once": all(one.event_id != held.event_id for one in fresh),

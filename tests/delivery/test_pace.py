@@ -88,7 +88,7 @@ async def test_retry_after_of_one_delivery_holds_for_all_of_its_lane(
 async def test_a_restart_with_much_due_climbs_and_never_goes_faster_than_it_can_last(
     build: Build,
 ) -> None:
-    """50,000 due, in 100 lanes."""
+    """50,000 due, in 100 lanes of a tenant, which has half of the slots."""
     slots, second = 256, timedelta(seconds=1)
     engine, world = build(lambda _, __: Answer(seconds=1.0))
     for number in range(100):
@@ -105,8 +105,8 @@ async def test_a_restart_with_much_due_climbs_and_never_goes_faster_than_it_can_
         begun.append(len(world.calls))
         assert len(engine.worker._under_way) <= slots
     steady = after[13]
-    assert steady == slots
-    assert [after[number] for number in range(3)] == [32, 64, 128]
+    assert steady == slots / 2
+    assert [after[number] for number in range(3)] == [16, 32, 64]
     assert max(after.values()) <= 2 * steady
 
 
@@ -181,7 +181,8 @@ async def test_a_restart_climbs_and_remembers_what_is_dead(build: Build) -> None
         max(call.width for call in again.calls if call.at == at and call.uri != dead)
         for at in sorted({call.at for call in again.calls if call.uri != dead})
     ]
-    assert widths[:4] == [4, 8, 16, 32]
+    # The ramp goes on, but so soon after a start there are 32 slots, and half for one tenant.
+    assert widths[:4] == [4, 8, 16, 16]
 
 
 async def test_a_dead_lane_costs_nothing_whatever_waits_in_it(build: Build) -> None:

@@ -10,7 +10,7 @@ from signalpost.domain.outcome import RESPONSE_READ_LIMIT, Outcome
 from signalpost.domain.subscription import MAX_TIMEOUT, RetryPolicy
 from signalpost.ports import WebhookRequest
 from signalpost.store import Store
-from tests.contract.material import NOW, subscription
+from tests.contract.material import NOW, event, subscription
 from tests.delivery.engine import Engine
 
 
@@ -57,14 +57,18 @@ async def test_a_failed_attempt_is_told_with_whose_it_was(
 
 async def test_no_more_attempts_than_slots_are_under_way(store: Store) -> None:
     engine = Engine(store, slots=3)
-    await store.create(subscription())
-    await engine.publish(*(f"e{number}" for number in range(10)))
+    tenants = "acme", "beta", "core", "data"
+    for tenant in tenants:
+        await store.create(subscription(tenant=tenant))
+    events = [event(f"e{n}", tenant=tenant) for tenant in tenants for n in range(10)]
+    for accepted in await store.accept(events, now=NOW):
+        engine.lanes.notice(accepted.lanes, due=NOW)
     engine.sender.gate.clear()
     assert await engine.worker.run_once() == 3
     assert await engine.worker.run_once() == 0
     engine.sender.gate.set()
     await engine.worker.idle()
-    assert await engine.work() == 7
+    assert await engine.work() == 37
 
 
 async def test_a_subscription_is_not_sent_more_at_once_than_it_wants(engine: Engine) -> None:

@@ -33,6 +33,9 @@ from tests.contract.blank import lay_out
 from tests.contract.sqlite_file import KEY
 from tests.delivery.engine import Clock, Engine, FakeSender
 
+SLOTS = 8
+"""All there are, and all lanes are of one tenant: they could have use for more than its share."""
+
 RETENTION = Retention(delivered=timedelta(days=7), failed=timedelta(days=30))
 _PATIENCE_SECONDS = 30
 
@@ -107,7 +110,12 @@ class Workshop:
 
     def __post_init__(self) -> None:
         self.engine = Engine(
-            self.store, clock=self.clock, sender=self.sender, host_limit=4, host_failures=1
+            self.store,
+            clock=self.clock,
+            sender=self.sender,
+            slots=SLOTS,
+            host_limit=4,
+            host_failures=1,
         )
         numbers = itertools.count()
         changer = Changer(self.store, clock=self.clock)

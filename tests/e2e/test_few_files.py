@@ -12,6 +12,9 @@ from tests.e2e.receiver import Receiver
 from tests.e2e.service import Service, connected
 
 FILES = 256
+TENANTS = ("", "acme", "beta")
+"""One of them alone would have half of the slots."""
+
 MUTE = 30
 EVENTS = 10
 """Of each of the mute endpoints as many may be under way at once."""
@@ -34,11 +37,16 @@ async def test_few_files_make_it_slow_and_nobody_suffers_for_lack_of_them(
     mute = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=FILES * 2)
     port = mute.sockets[0].getsockname()[1]
     for number in range(MUTE):
-        await service.subscriptions.CreateSubscription(
-            CreateSubscriptionRequest(subscription=_impatient(f"http://127.0.0.1:{port}/{number}"))
-        )
+        subscription = _impatient(f"http://127.0.0.1:{port}/{number}")
+        subscription.tenant_id = TENANTS[number % len(TENANTS)]
+        request = CreateSubscriptionRequest(subscription=subscription)
+        await service.subscriptions.CreateSubscription(request)
     await service.subscribe(receiver.url("/healthy"))
-    await service.publish(*(connected(f"event-{number}") for number in range(EVENTS)))
+    for tenant in TENANTS:
+        events = [connected(f"event-{number}") for number in range(EVENTS)]
+        for event in events:
+            event.tenant_id = tenant
+        await service.publish(*events)
     deliveries = await service.drained()
     states = [delivery.state for delivery in deliveries]
     assert states.count(Delivery.SUCCEEDED) == len(receiver.requests) == EVENTS

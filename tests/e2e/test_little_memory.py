@@ -23,6 +23,9 @@ ROUNDS = int(os.environ.get("SIGNALPOST_TEST_MEMORY_ROUNDS", "2"))
 """How often all is sent. Make it 60 before a release, which takes ten minutes."""
 
 MEMORY = 256 * 2**20
+TENANTS = ("", "acme", "beta")
+"""One of them alone would have half of the slots."""
+
 SLOW = 60
 EVENTS = 10
 SLOW_SECONDS = 0.5
@@ -70,8 +73,9 @@ async def slow() -> AsyncIterator[Slow]:
     server.close()
 
 
-def large(event_id: str) -> Event:
+def large(event_id: str, *, tenant: str) -> Event:
     event = connected(event_id)
+    event.tenant_id = tenant
     event.account_connected.user_id = "u" * 250_000
     return event
 
@@ -80,6 +84,7 @@ async def subscribe(service: Service, slow: Slow, receiver: Receiver) -> None:
     for number in range(SLOW):
         subscription = Subscription(
             endpoint_uri=f"http://127.0.0.1:{slow.port}/{number}",
+            tenant_id=TENANTS[number % len(TENANTS)],
         )
         await service.subscriptions.CreateSubscription(
             CreateSubscriptionRequest(subscription=subscription)
@@ -95,7 +100,9 @@ async def test_little_memory_makes_it_slow_and_neither_ends_nor_fills_it(
     await subscribe(service, slow, receiver)
     sizes = []
     for round_ in range(ROUNDS):
-        await service.publish(*(large(f"{round_}-{number}") for number in range(EVENTS)))
+        for tenant in TENANTS:
+            names = (f"{round_}-{number}" for number in range(EVENTS))
+            await service.publish(*(large(name, tenant=tenant) for name in names))
         await service.drained()
         sizes.append(resident_bytes(service))
     deliveries = await service.drained()

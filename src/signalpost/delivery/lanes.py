@@ -2,8 +2,9 @@
 
 A lane is held here only while something of it waits or is under way, or there is something
 to remember of its endpoint. It stands in the ring (tenants in turn, then their lanes in turn)
-if it may go now, in the heap if it may go later, behind its host if that is all that keeps
-it, and in none of them if it is blocked: then it costs nothing, whatever waits in it.
+if it may go now, but for how much its tenant has under way; in the heap if it may go later,
+behind its host if that is all that keeps it, and in none of them if it is blocked: then it
+costs nothing, whatever waits in it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from signalpost.delivery.fair_ring import FairRing
 from signalpost.delivery.hosts import Host, Hosts
 from signalpost.delivery.lane_state import LaneState, Lesson
-from signalpost.delivery.ring import Ring
 from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import (
     SLOTS_DOUBLE_EVERY,
@@ -39,8 +40,6 @@ from signalpost.domain.suspension import judge
 from signalpost.ports import Pick
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
-
-
 _NO_LESSON: Final = Lesson()
 
 
@@ -55,7 +54,7 @@ class LaneHome:
         self._lanes: dict[LaneId, LaneState] = {}
         self._hosts = Hosts(limit=host_limit, failures_per_second=host_failures)
         self._freed: dict[str, Host] = {}
-        self._ring = Ring()
+        self._ring = FairRing()
         self._later: list[tuple[datetime, LaneId]] = []
         self._now = self._begun = _LONG_AGO
         self._climbing_since: datetime | None = None
@@ -114,24 +113,26 @@ class LaneHome:
             state.proven = False
             self._drop_if_idle(state)
 
-    def picks(self, *, limit: int, now: datetime) -> list[Pick]:
+    def picks(self, *, limit: int, now: datetime, free: int = UNLIMITED) -> list[Pick]:
         """Choose what to claim, at most `limit` deliveries, and reserve their slots.
 
-        Every pick must be given back to `claimed`.
+        `free` slots are in nobody's use; no tenant may take all of those. Every pick must be
+        given back to `claimed`.
         """
         self._now = now
         if limit > 0:
             self._call_freed()
         self._wake_due(now)
+        self._ring.recall(free=free, most=limit)
         quantum = max(1, limit // max(1, len(self._ring)))
         picks = []
-        while limit > 0 and self._ring:
+        while limit > 0 and (room := self._ring.room(free=free)):
             state = self._lanes[self._ring.take()]
             state.ready = False
             match decide(state, now=now):
                 case Go(count):
-                    taken = min(count, quantum, limit)
-                    limit -= taken
+                    taken = min(count, quantum, limit, room)
+                    limit, free = limit - taken, free - taken
                     self._reserve(state, taken, now=now)
                     state.held, state.due = True, None
                     replays, state.turn = replay_share(state.turn, taken)
@@ -204,6 +205,7 @@ class LaneHome:
         """Free the slot of an attempt. `recorded` must be told once its record is committed."""
         state = self._lanes[lane_id]
         state.unrecorded += 1
+        self._ring.release(state.lane.tenant_id, 1)
         self._free(state, 1)
         self._reconsider(state)
 
@@ -273,6 +275,7 @@ class LaneHome:
     def _reserve(self, state: LaneState, count: int, *, now: datetime) -> None:
         state.in_flight += count
         state.host.in_flight += count
+        self._ring.hold(state.lane.tenant_id, count)
         if state.lane.max_per_second is not None:
             state.next_token = now + count * spacing(state.lane.max_per_second)
 
@@ -280,6 +283,7 @@ class LaneHome:
         """Take back slots in which nothing was begun, and the tokens with them."""
         if state.next_token is not None and state.lane.max_per_second is not None:
             state.next_token -= count * spacing(state.lane.max_per_second)
+        self._ring.release(state.lane.tenant_id, count)
         self._free(state, count)
 
     def _free(self, state: LaneState, count: int) -> None:

@@ -73,7 +73,7 @@ class Worker:
         """Claim what may go now and start its attempts; return how many."""
         now = self._clock.now()
         free = self._lanes.slots(self._slots, now=now) - len(self._under_way)
-        picks = self._lanes.picks(limit=min(free, _MOST_CLAIMED), now=now)
+        picks = self._lanes.picks(limit=min(free, _MOST_CLAIMED), now=now, free=free)
         if not picks:
             return 0
         leases = await patiently(lambda: self._claim(picks))

@@ -174,6 +174,16 @@ def open_slots(most: int, *, running: timedelta) -> int:
     return min(most, SLOTS_AT_FIRST << min(doublings, most.bit_length()))
 
 
+def tenant_room(held: int, *, free: int) -> int:
+    """Return how many of the free slots a tenant may take that holds so many.
+
+    As many as it can while it holds fewer than are still free: one alone half of all slots,
+    one that comes after it half of the others. Once all that began before this has ended,
+    each of those that want more holds as many as are free.
+    """
+    return max(0, (free - held + 1) // 2)
+
+
 def replay_share(turn: int, count: int) -> tuple[int, int]:
     """Return how many of the next `count` starts of a lane may be replays, and its next turn.
 
