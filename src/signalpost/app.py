@@ -38,7 +38,7 @@ from signalpost.domain.errors import SignalpostError
 from signalpost.domain.verdict import JITTER_MAX, JITTER_MIN
 from signalpost.egress import Egress, EgressRefused, Reload
 from signalpost.health import HealthServer, Page
-from signalpost.process import Share, memory_limit, raise_limit, spare_the_collector
+from signalpost.process import Share, memory_limit, raise_limit, settle_down
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
@@ -103,7 +103,7 @@ async def serve(
     if stop.is_set():
         return
     async with running(settings, reload=Reload(asked, read_anew)) as service:
-        spare_the_collector()
+        settle_down()
         if ready is not None:
             ready(service)
         await stop.wait()
@@ -179,7 +179,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
         clock=clock,
         tracing=tracing,
     )
-    server = _bind(services, settings)
+    server = _bind(services, settings, share)
     pages = _begin_metrics(stack, store, services.statistics)
     health = _start_health(settings, store, worker, pages)
     stack.push_async_callback(asyncio.to_thread, health.stop)
@@ -364,9 +364,11 @@ def _new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def _bind(services: Services, settings: Settings) -> Server:
+def _bind(services: Services, settings: Settings, share: Share) -> Server:
     try:
-        return build_server(services, address=str(settings.listen), reflection=settings.reflection)
+        return build_server(
+            services, address=str(settings.listen), reflection=settings.reflection, share=share
+        )
     except AddressUnavailable as error:
         raise StartFailed(f"--listen (SIGNALPOST_LISTEN): {error}") from None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -23,10 +25,22 @@ _ATTEMPT_BYTES: Final = _MIB // 2
 
 _KEPT_BYTES: Final = _MIB // 8
 
+_LITTLE_BYTES: Final = 1024 * _MIB
+_LARGE_BLOCK_BYTES: Final = _MIB // 8
+_M_MMAP_THRESHOLD: Final = -3
+
+_MOST_REQUEST_BYTES: Final = 256 * _MIB
+
+_BYTES_A_STREAM: Final = 64 * _MIB
+"""So few streams that the largest requests on all of them at once take an eighth of all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
     """How many attempts may be under way, how many connections kept, and how large caches may be.
+
+    `streams` may publish at once, large requests that wait have `request_bytes`; `memory` is all
+    there is.
 
     A connection is an open file. Without any left neither callers nor endpoints can be connected
     to, and nothing says whose fault that is; without memory the system ends the process, and the
@@ -36,6 +50,9 @@ class Share:
     attempts: int
     kept: int
     cache_bytes: int
+    request_bytes: int
+    streams: int
+    memory: int
 
     @classmethod
     def of(cls, *, files: int, memory: int, attempts: int, kept: int) -> Self:
@@ -50,7 +67,23 @@ class Share:
             min(attempts, max(_FEWEST, min(quarter, spare // 2 // _ATTEMPT_BYTES))),
             min(kept, max(_FEWEST, min(quarter, spare // 4 // _KEPT_BYTES))),
             max(_MIB, spare // 4),
+            min(_MOST_REQUEST_BYTES, memory // 16),
+            max(1, memory // _BYTES_A_STREAM),
+            memory,
         )
+
+    def has_plenty(self) -> bool:
+        """Tell whether the process has less than three quarters of its memory in use."""
+        return resident_bytes() < self.memory // 4 * 3
+
+
+def resident_bytes() -> int:
+    """Return how much memory the process has; 0 where the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_bytes().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
 
 
 def memory_limit(root: Path = Path("/")) -> int:
@@ -95,7 +128,14 @@ def raise_limit() -> int:
     return _ENOUGH_FILES if soft == resource.RLIM_INFINITY else soft
 
 
-def spare_the_collector() -> None:
+def settle_down() -> None:
+    """Do what is best done once all is there that stays."""
+    _spare_the_collector()
+    if memory_limit() < _LITTLE_BYTES:
+        _give_back_what_was_large()
+
+
+def _spare_the_collector() -> None:
     """Let the collector of garbage pass over what is there now, for most of that stays.
 
     Nearly all of what comes and goes later is freed without it, so it need not look often.
@@ -103,3 +143,13 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS_A_COLLECTION)
+
+
+def _give_back_what_was_large() -> None:
+    """Have the C library give large blocks back to the system once they are free.
+
+    It would learn from the first of them to keep those that follow, in pieces, for each thread
+    apart: memory for several times as many requests as there were. This costs some speed.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)

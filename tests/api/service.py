@@ -30,6 +30,7 @@ from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import AttemptResult, outcome_of_status
 from signalpost.ports import WebhookRequest
 from signalpost.ports.consent import OptionsAnswer
+from signalpost.process import Share
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
@@ -65,6 +66,9 @@ START = datetime(2026, 3, 5, 6, 7, 8, 123456, tzinfo=UTC)
 HOOK = "https://hooks.example.com/in"
 # grpc lets a client take more and more ahead of what it reads, the slower its machine answers.
 STEADY_WINDOW: Final = (("grpc.http2.bdp_probe", 0),)
+
+
+PLENTY = Share.of(files=65_536, memory=2**36, attempts=512, kept=2000)
 
 
 class HandClock:
@@ -225,7 +229,7 @@ class Service:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, watch_limits: WatchLimits | None = None
+    folder: Path, *, watch_limits: WatchLimits | None = None, share: Share = PLENTY
 ) -> AsyncIterator[Service]:
     """Run a server on an ephemeral port with a store in a folder."""
     store = await Store.open(lay_out(folder / "test.db"), master_key=bytes(32))
@@ -235,7 +239,7 @@ async def running(
             build(store, lanes, clock, asked), watch_limits=watch_limits or WatchLimits()
         )
         await services.catalogue.load()
-        server = build_server(services, address="127.0.0.1:0", reflection=True)
+        server = build_server(services, address="127.0.0.1:0", reflection=True, share=share)
         await server.start()
         replaying = asyncio.create_task(services.replayer.run())
         async with grpc.aio.insecure_channel(

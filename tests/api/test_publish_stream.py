@@ -12,7 +12,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from signalpost import failpoints
 from signalpost.api.paging import MAX_RESPONSE_BYTES
-from signalpost.api.pipeline import MOST_UNANSWERED
+from signalpost.api.pipeline import MOST_UNANSWERED, MOST_UNANSWERED_BYTES
 from signalpost.v1.errors_pb2 import ErrorReason
 from signalpost.v1.event_pb2 import Event, Resource
 from signalpost.v1.event_service_pb2 import (
@@ -239,26 +239,32 @@ async def test_thousand_wrong_events_are_answered_within_what_any_client_takes(
     assert all(one.error.violations for one in response.items)
 
 
-async def test_no_more_is_read_than_may_be_unanswered(service: Service) -> None:
+@pytest.mark.parametrize(
+    ("size", "most"),
+    [(60_000, MOST_UNANSWERED), (250_000, MOST_UNANSWERED_BYTES // 250_000 + 1)],
+)
+async def test_no_more_is_read_than_may_be_unanswered(
+    service: Service, *, size: int, most: int
+) -> None:
     sent = 0
 
     def requests() -> Iterator[PublishStreamRequest]:
         nonlocal sent
         # Far more bytes than the windows of HTTP/2 hold.
-        big = AccountConnected(integration="g", user_id="u" * 250_000)
+        big = AccountConnected(integration="g", user_id="u" * size)
         for number in range(400):
             sent += 1
             yield request(event(event_id=f"e{number}", account_connected=big))
 
     async with held_writer(service.store) as held:
         call = service.events.PublishStream(requests())
-        await held.submitted(MOST_UNANSWERED)
+        await held.submitted(most)
         before = -1
         while before != sent:
             before = sent
             # What may still be sent, is sent meanwhile: this takes many turns of the loop.
             await asyncio.gather(*(service.stored() for _ in range(20)))
-        assert held.waiting == MOST_UNANSWERED
+        assert held.waiting == most
         assert sent < 200
     assert [len(one.items) async for one in call] == [1] * 400
 

@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from signalpost.api.server import AddressUnavailable, build_server
-from tests.api.service import Asked, HandClock, LaneRecorder, Service, build
+from tests.api.service import PLENTY, Asked, HandClock, LaneRecorder, Service, build
 from tests.conftest import Require
 
 GRPCURL = Path(sysconfig.get_path("scripts")) / "grpcurl"
@@ -43,7 +43,7 @@ async def test_second_server_on_a_port_fails_with_one_line(service: Service) -> 
     services = build(service.store, LaneRecorder(), HandClock(), Asked())
     address = f"127.0.0.1:{service.server.port}"
     with pytest.raises(AddressUnavailable) as caught:
-        build_server(services, address=address, reflection=False)
+        build_server(services, address=address, reflection=False, share=PLENTY)
     assert address in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -57,7 +57,7 @@ async def test_a_family_of_addresses_that_the_machine_has_not_fails_with_one_lin
     services = build(service.store, LaneRecorder(), HandClock(), Asked())
     monkeypatch.setattr(socket, "socket", without_ipv6)
     with pytest.raises(AddressUnavailable, match="Address family not supported"):
-        build_server(services, address="[::1]:0", reflection=False)
+        build_server(services, address="[::1]:0", reflection=False, share=PLENTY)
 
 
 @pytest.mark.parametrize("name", ["", *(f"signalpost.v1.{one}" for one in SERVICES)])
@@ -112,7 +112,7 @@ async def test_grpcurl_shows_the_details_of_a_failure(service: Service, require:
 
 async def test_without_reflection_there_is_none(service: Service) -> None:
     services = build(service.store, LaneRecorder(), HandClock(), Asked())
-    server = build_server(services, address="127.0.0.1:0", reflection=False)
+    server = build_server(services, address="127.0.0.1:0", reflection=False, share=PLENTY)
     await server.start()
     method = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

@@ -176,3 +176,23 @@ async def test_a_failure_of_ours_tells_an_id_and_nothing_else(
     assert record.exc_info[0] is failpoints.InjectedFault
     for insides in (b"InjectedFault", b"Traceback", b"boundary", b"handler"):
         assert insides not in failure.raw + failure.message.encode()
+
+
+async def test_a_call_that_ends_before_its_request_is_refused(service: Service) -> None:
+    call: grpc.aio.StreamUnaryMultiCallable[bytes, bytes]
+    call = service.channel.stream_unary(f"/signalpost.v1.{PUBLISH}")
+    failure = await failure_of(call(iter(())))
+    assert (failure.code, failure.reason) == (INVALID, "FIELD_INVALID")
+    assert failure.message == "there is no request"
+
+
+async def test_a_client_that_goes_away_before_its_request_leaves_no_trace(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    kind: grpc.aio.StreamUnaryMultiCallable[bytes, bytes]
+    kind = service.channel.stream_unary(f"/signalpost.v1.{PUBLISH}")
+    call = kind()
+    await call.wait_for_connection()
+    call.cancel()
+    assert await service.stored() == []
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []

@@ -13,8 +13,10 @@ import grpc.aio
 import uvloop
 
 from signalpost.api.boundary import Boundary
+from signalpost.api.intake import Intake
 from signalpost.domain.event import Event, Resource
 from signalpost.domain.ids import EventId, TenantId
+from signalpost.process import Share, memory_limit
 from signalpost.store.store import Store
 from signalpost.telemetry.tracing import UNTRACED
 from signalpost.v1 import event_service_pb2
@@ -59,7 +61,8 @@ class Floor:
 async def main(database: str) -> None:
     store = await Store.open(database, master_key=None)
     server = grpc.aio.server()
-    boundary = Boundary(new_id=lambda: "", tracing=UNTRACED)
+    share = Share.of(files=65_536, memory=memory_limit(), attempts=512, kept=2000)
+    boundary = Boundary(new_id=lambda: "", tracing=UNTRACED, intake=Intake(share))
     service = event_service_pb2.DESCRIPTOR.services_by_name["EventService"]
     server.add_generic_rpc_handlers((boundary.handlers(service, Floor(store)),))
     port = server.add_insecure_port("127.0.0.1:0")

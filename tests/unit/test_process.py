@@ -1,11 +1,12 @@
 """What there is to share out: files and memory."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from signalpost.process import Share, memory_limit
+from signalpost.process import Share, memory_limit, resident_bytes
 
 MIB = 2**20
 GIB = 1024 * MIB
@@ -43,6 +44,7 @@ def test_with_little_of_either_there_is_less(
 def test_what_is_shared_out_is_there(memory: int) -> None:
     found = Share.of(files=65_536, memory=memory, attempts=512, kept=2000)
     used = found.attempts * MIB // 2 + found.kept * MIB // 8 + found.cache_bytes
+    assert found.request_bytes + found.streams * 4 * MIB <= max(memory // 8, 4 * MIB + memory // 16)
     assert used <= max(memory, 6 * MIB)
 
 
@@ -76,3 +78,10 @@ def test_the_limit_of_memory_is_the_least_of_all_control_groups(
         put(tmp_path, place, limit)
     assert memory_limit(tmp_path) == (expected or without_any)
     assert without_any > 256 * MIB
+
+
+def test_how_much_is_in_use_is_told() -> None:
+    assert 10 * MIB < resident_bytes() < memory_limit()
+    found = Share.of(files=65_536, memory=2**50, attempts=512, kept=2000)
+    assert found.has_plenty()
+    assert not replace(found, memory=resident_bytes()).has_plenty()

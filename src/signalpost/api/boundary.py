@@ -23,11 +23,15 @@ from grpc_status import rpc_status
 from signalpost import failpoints
 from signalpost.api import status
 from signalpost.api.constraints import TRACEPARENT
+from signalpost.api.intake import SMALL_BYTES, Intake
 from signalpost.api.parsing import parse
 from signalpost.domain.errors import (
     CredentialsInvalid,
     Overloaded,
+    Reason,
+    RequestInvalid,
     SignalpostError,
+    Violation,
 )
 from signalpost.telemetry import tracing
 from signalpost.telemetry.tracing import Tracing
@@ -99,8 +103,9 @@ class Call:
 class Boundary:
     """Makes gRPC handlers of servicers."""
 
-    def __init__(self, *, new_id: Callable[[], str], tracing: Tracing) -> None:
+    def __init__(self, *, new_id: Callable[[], str], tracing: Tracing, intake: Intake) -> None:
         self._new_id = new_id
+        self._intake = intake
         self._tracing = tracing
         self._waiting: set[asyncio.Timeout] = set()
         self._draining = False
@@ -138,26 +143,36 @@ class Boundary:
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         kind = GetMessageClass(descriptor.input_type)
 
-        async def answer(data: bytes, call: Call) -> bytes:
+        async def work(data: bytes, call: Call) -> Message:
+            failpoints.hit("handler")
+            return await method(parse(kind, data), call)
+
+        async def answer(call: Call, context: _Context) -> bytes:
             seconds = CEILINGS_SECONDS.get(descriptor.name, CEILING_SECONDS)
             call.refuse_two_credentials()
-            failpoints.hit("handler")
-            request = parse(kind, data)
+            data: object = await self._intake.arrive(context.read)
+            if not isinstance(data, bytes):
+                raise RequestInvalid([Violation("", Reason.FIELD_INVALID, "there is no request")])
             limit = asyncio.timeout(seconds)
             try:
                 async with limit:
-                    response = await method(request, call)
+                    if len(data) <= SMALL_BYTES:
+                        response = await work(data, call)
+                    else:
+                        async with self._intake.work(len(data), bounded=False):
+                            response = await work(data, call)
             except TimeoutError:
                 if limit.expired():
                     raise _TooLate(seconds) from None
                 raise
             return response.SerializeToString(deterministic=True)
 
-        async def handle(data: bytes, context: _Context) -> bytes:
+        async def handle(_: AsyncIterator[bytes], context: _Context) -> bytes:
             call = Call(context)
-            return await self._guard(answer(data, call), call, context, descriptor)
+            return await self._guard(answer(call, context), call, context, descriptor)
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+        # On the wire it is the same, but here we say when the request is read.
+        return grpc.stream_unary_rpc_method_handler(handle)
 
     def _watch(
         self, descriptor: MethodDescriptor, method: WatchMethod
@@ -186,11 +201,18 @@ class Boundary:
         async def parsed(stream: AsyncIterator[bytes]) -> AsyncIterator[Message]:
             while (data := await self._next(stream)) is not None:
                 failpoints.hit("handler")
-                yield parse(kind, data)
+                request = [parse(kind, data)]
+                # Nothing here may hold either while it is worked on.
+                del data
+                yield request.pop()
 
         async def answer(stream: AsyncIterator[bytes], call: Call, context: _Context) -> None:
             call.refuse_two_credentials()
-            await method(parsed(stream), _responder(context), call)
+            await self._until_drained(self._intake.join)
+            try:
+                await method(parsed(stream), _responder(context), call)
+            finally:
+                self._intake.leave()
 
         async def handle(stream: AsyncIterator[bytes], context: _Context) -> None:
             call = Call(context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -20,6 +21,7 @@ from signalpost.api.convert_events import (
 from signalpost.api.convert_times import moment
 from signalpost.api.event_streams import EventStreams
 from signalpost.api.findings import MAX_VIOLATIONS
+from signalpost.api.intake import SMALL_BYTES, Intake
 from signalpost.api.paging import MAX_RESPONSE_BYTES, Pager, fitting
 from signalpost.api.pipeline import Pipeline
 from signalpost.api.rendering import event_from
@@ -53,12 +55,19 @@ class EventServicer:
     """Publishes, gets, lists and streams events."""
 
     def __init__(
-        self, publisher: Publisher, *, events: EventStore, streams: EventStreams, pager: Pager
+        self,
+        publisher: Publisher,
+        *,
+        events: EventStore,
+        streams: EventStreams,
+        pager: Pager,
+        intake: Intake,
     ) -> None:
         self._publisher = publisher
         self._events = events
         self._streams = streams
         self._pager = pager
+        self._intake = intake
         self._aside = Aside()
 
     async def Publish(self, request: PublishRequest, call: Call) -> PublishResponse:
@@ -83,12 +92,15 @@ class EventServicer:
         turn = asyncio.Lock()
 
         async def answer(request: PublishStreamRequest) -> PublishStreamResponse:
-            async with turn:  # None may overtake a large one.
-                drafts = await self._aside.do(
-                    lambda: _drafts_apart(request, traceparent=traceparent),
-                    size=request.ByteSize(),
-                )
-            results = await self._publisher.publish_each(drafts)
+            size = request.ByteSize()
+            async with AsyncExitStack() as work:
+                async with turn:  # None may overtake a large one.
+                    if size > SMALL_BYTES:
+                        await work.enter_async_context(self._intake.work(size, bounded=True))
+                    drafts = await self._aside.do(
+                        lambda: _drafts_apart(request, traceparent=traceparent), size=size
+                    )
+                results = await self._publisher.publish_each(drafts)
             return PublishStreamResponse(items=_items(results))
 
         await Pipeline(answer, respond).run(requests)

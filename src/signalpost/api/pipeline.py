@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 MOST_UNANSWERED: Final = 16
 """Most requests without an answer."""
 
-MOST_UNANSWERED_BYTES: Final = 8 * 1024 * 1024
+MOST_UNANSWERED_BYTES: Final = 1024 * 1024
 """With so many bytes unanswered, nothing more is read."""
 
 _Request = TypeVar("_Request", bound=Message)

@@ -19,6 +19,7 @@ from signalpost.api.delivery_streams import DeliveryStreams
 from signalpost.api.event_streams import EventStreams
 from signalpost.api.event_types import EventTypeServicer
 from signalpost.api.events import EventServicer
+from signalpost.api.intake import Intake
 from signalpost.api.paging import Pager
 from signalpost.api.probing import Rehearsal
 from signalpost.api.subscriptions import SubscriptionServicer
@@ -27,6 +28,7 @@ from signalpost.delivery.probe import Prober
 from signalpost.delivery.statistics import Statistics
 from signalpost.ports import Clock, DeliveryReader, EventStore, SubscriptionStore
 from signalpost.ports.watching import DeliveryChanges, EventLog
+from signalpost.process import Share
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
@@ -51,6 +53,10 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", -1),
+    # What is not read stays with the client, but for so much of each call. Left to itself, gRPC
+    # takes in megabytes of each over a fast network.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 64 * 1024),
     # A connection that says nothing for ten seconds after it was made is closed.
     ("grpc.server_handshake_timeout_ms", 10_000),
     # Clients behind NAT may ping every ten seconds, also without a call under way.
@@ -129,14 +135,15 @@ class Server:
         await self._server.stop(grace.total_seconds())
 
 
-def build_server(services: Services, *, address: str, reflection: bool) -> Server:
+def build_server(services: Services, *, address: str, reflection: bool, share: Share) -> Server:
     """Build a server and bind it to `address` (`host:port`, port 0 for any that is free).
 
     Call it in the event loop it is to run in. Raises AddressUnavailable.
     """
     server = grpc.aio.server(options=_OPTIONS)
-    boundary = Boundary(new_id=services.new_id, tracing=services.tracing)
-    servicers = _servicers(services)
+    intake = Intake(share)
+    boundary = Boundary(new_id=services.new_id, tracing=services.tracing, intake=intake)
+    servicers = _servicers(services, intake)
     for descriptor, servicer in servicers.items():
         server.add_generic_rpc_handlers((boundary.handlers(descriptor, servicer),))
     names = tuple(descriptor.full_name for descriptor in servicers)
@@ -147,7 +154,7 @@ def build_server(services: Services, *, address: str, reflection: bool) -> Serve
     return Server(server, boundary, port=_bind(server, address), names=names, checks=checks)
 
 
-def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
+def _servicers(services: Services, intake: Intake) -> Mapping[ServiceDescriptor, object]:
     pager = Pager(services.page_token_key)
     watchers = Watchers(services.watch_limits)
     return {
@@ -156,6 +163,7 @@ def _servicers(services: Services) -> Mapping[ServiceDescriptor, object]:
             events=services.events,
             streams=EventStreams(services.log, watchers=watchers, pager=pager),
             pager=pager,
+            intake=intake,
         ),
         event_type_service_pb2.DESCRIPTOR.services_by_name["EventTypeService"]: EventTypeServicer(
             services.event_types, catalogue=services.catalogue, pager=pager

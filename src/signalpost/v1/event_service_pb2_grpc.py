@@ -90,7 +90,7 @@ class EventServiceServicer:
         an answer may or may not be stored: send them again, with the same IDs, over
         a new call.
 
-        The server stops reading while too much is unanswered (16 requests, or 8 MiB),
+        The server stops reading while too much is unanswered (16 requests, or 1 MiB),
         so the flow control of HTTP/2 holds the client back. To end, half-close and read on until the
         server closes.
         """

@@ -53,7 +53,7 @@ class EventServiceStub:
     an answer may or may not be stored: send them again, with the same IDs, over
     a new call.
 
-    The server stops reading while too much is unanswered (16 requests, or 8 MiB),
+    The server stops reading while too much is unanswered (16 requests, or 1 MiB),
     so the flow control of HTTP/2 holds the client back. To end, half-close and read on until the
     server closes.
     """
@@ -106,7 +106,7 @@ class EventServiceAsyncStub(EventServiceStub):
     an answer may or may not be stored: send them again, with the same IDs, over
     a new call.
 
-    The server stops reading while too much is unanswered (16 requests, or 8 MiB),
+    The server stops reading while too much is unanswered (16 requests, or 1 MiB),
     so the flow control of HTTP/2 holds the client back. To end, half-close and read on until the
     server closes.
     """
@@ -168,7 +168,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         an answer may or may not be stored: send them again, with the same IDs, over
         a new call.
 
-        The server stops reading while too much is unanswered (16 requests, or 8 MiB),
+        The server stops reading while too much is unanswered (16 requests, or 1 MiB),
         so the flow control of HTTP/2 holds the client back. To end, half-close and read on until the
         server closes.
         """
