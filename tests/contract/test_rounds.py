@@ -50,6 +50,12 @@ async def test_next_round_begins_at_once_if_nobody_is_to_be_waited_for(
             await write(store, verb, callers=callers, size=size)
 
 
+async def turns_of_the_loop() -> None:
+    """Let those who are about to submit something come to it."""
+    for _ in range(9):
+        await asyncio.sleep(0)
+
+
 async def test_it_begins_at_once_if_one_waits_who_cannot(store: Store) -> None:
     begun, release = threading.Event(), threading.Event()
 
@@ -60,7 +66,7 @@ async def test_it_begins_at_once_if_one_waits_who_cannot(store: Store) -> None:
     holding = asyncio.create_task(write(store, one_by_one(hold, can_wait=True), callers=3))
     await asyncio.to_thread(begun.wait)
     recording = asyncio.create_task(write(store, OF_DELIVERIES, callers=1))
-    await asyncio.sleep(0)
+    await turns_of_the_loop()
     release.set()
     async with asyncio.timeout(LONG_SECONDS / 2):
         await asyncio.gather(holding, recording)
@@ -85,8 +91,7 @@ async def test_who_comes_meanwhile_shares_a_flush(
     await write(store, verb, callers=3)
     await asyncio.to_thread(waits.wait)
     both = [asyncio.create_task(write(store, verb, callers=1)) for _ in range(2)]
-    for _ in range(9):
-        await asyncio.sleep(0)
+    await turns_of_the_loop()
     go_on.set()
     await asyncio.gather(*both)
     assert rounds == [3, 2]
