@@ -233,7 +233,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.interrupt(leased)
 
     def interrupt(self, under_way: Sequence[Expected]) -> None:
-        """Of those under way in three crashes in a row, the one claimed last by far goes no more."""
+        """Of those under way in three crashes in a row, the last claimed by far goes no more."""
         suspects = sorted(
             (found for found in under_way if found.crashes == 2),
             key=lambda found: (found.claimed, found.key),
