@@ -194,7 +194,7 @@ async def test_a_dead_lane_costs_nothing_whatever_waits_in_it(build: Build) -> N
     for batch in range(50):
         await fill(engine, 20, first=1000 + batch * 20)
         assert await engine.worker.run_once() == 0
-    assert len(engine.lanes._later) < 5
+    assert len(engine.lanes._alarms) < 5
 
 
 async def test_a_success_after_failures_brings_the_lane_back_to_its_cap(build: Build) -> None:

@@ -94,6 +94,20 @@ async def test_a_retry_does_not_hold_up_fresh_deliveries() -> None:
     assert take(home, waiting=1) == [Pick(LaneId(1), 2)]
 
 
+async def test_a_retry_far_off_takes_no_memory_for_what_goes_before_it() -> None:
+    home = LaneHome()
+    for number in range(1000):
+        now = NOW + timedelta(seconds=number)
+        home.notice([lane(1)], due=now)
+        picks = home.picks(limit=10, now=now)
+        dry = home.claimed(picks, {LaneId(1): 1}, now=now)
+        home.ran_dry(dry, {LaneId(1): NOW + timedelta(hours=6)})
+        home.ended(LaneId(1))
+        home.recorded(LaneId(1), next_due=None)
+    assert len(home._alarms) < 100
+    assert home.next_look == NOW + timedelta(hours=6)
+
+
 async def test_a_forgotten_lane_does_not_go() -> None:
     home = LaneHome()
     home.notice([lane(1), lane(2)], due=NOW)
@@ -136,7 +150,7 @@ async def test_a_lane_without_work_takes_no_memory() -> None:
     assert not home._lanes
     assert not home._ring
     assert not home._hosts
-    assert not home._later
+    assert not home._alarms
 
 
 @given(

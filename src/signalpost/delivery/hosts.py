@@ -58,7 +58,7 @@ class Host(HostFacts):
 class Hosts:
     """Keeps a host as long as a lane with something to do names it, or failures count there.
 
-    The time of the first entry of `later` is when to call `due` again.
+    `next_look` is when to call `due` again.
     """
 
     def __init__(self, *, limit: int, failures_per_second: int) -> None:
@@ -67,7 +67,12 @@ class Hosts:
         self._limit: Final = min(limit, _MOST_KEPT) if self._gap else limit
         self._longest: Final = min(limit, _MOST_KEPT) * self._gap
         self._hosts: dict[str, Host] = {}
-        self.later: list[tuple[datetime, str]] = []
+        self._later: list[tuple[datetime, str]] = []
+
+    @property
+    def next_look(self) -> datetime | None:
+        """When a host is to be looked at again, None if none is."""
+        return self._later[0][0] if self._later else None
 
     def enter(self, name: str) -> Host:
         """Return a host for a lane that sends to it. Nobody shares the host of no name."""
@@ -113,12 +118,12 @@ class Hosts:
             at = max(at, soonest)
         if at is not None and (host.alarm is None or at < host.alarm):
             host.alarm = at
-            heapq.heappush(self.later, (at, host.name))
+            heapq.heappush(self._later, (at, host.name))
 
     def due(self, now: datetime) -> Iterator[Host]:
         """Return each host that may have room by now for lanes that spare it."""
-        while self.later and self.later[0][0] <= now:
-            at, name = heapq.heappop(self.later)
+        while self._later and self._later[0][0] <= now:
+            at, name = heapq.heappop(self._later)
             host = self._hosts.get(name)
             if host is None or host.alarm != at:
                 continue

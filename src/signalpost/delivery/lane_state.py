@@ -17,14 +17,12 @@ class LaneState(LaneFacts):
 
     `due` is the earliest due time heard of; while a claim is under way (`held`) it is only
     what was heard since the claim began, so that no hint is lost to a claim that ran beside
-    it. `alarm` is the time of the lane's one valid entry in the heap. A lane that is `parked`
-    stands behind its host, for that reason. A `forgotten` one only waits for what is under
-    way: what that says is not heard. `strays` were under way to the host from which it moved.
-    `turn` keeps the share of replays.
+    it. A lane that is `parked` stands behind its host, for that reason. A `forgotten` one only
+    waits for what is under way: what that says is not heard. `strays` were under way to the
+    host from which it moved. `turn` keeps the share of replays.
     """
 
     host: Host
-    alarm: datetime | None = None
     ready: bool = False
     parked: AwaitHost | SpareHost | None = None
     forgotten: bool = False

@@ -2,7 +2,7 @@
 
 A lane is held here only while something of it waits or is under way, or there is something
 to remember of its endpoint. It stands in the ring (tenants in turn, then their lanes in turn)
-if it may go now, but for how much its tenant has under way; in the heap if it may go later,
+if it may go now, but for how much its tenant has under way; it has an alarm if it may go later,
 behind its host if that is all that keeps it, and in none of them if it is blocked: then it
 costs nothing, whatever waits in it.
 """
@@ -10,12 +10,12 @@ costs nothing, whatever waits in it.
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from signalpost.delivery.alarms import Alarms
 from signalpost.delivery.fair_ring import FairRing
 from signalpost.delivery.hosts import Host, Hosts
 from signalpost.delivery.lane_state import LaneState, Lesson
@@ -55,7 +55,7 @@ class LaneHome:
         self._hosts = Hosts(limit=host_limit, failures_per_second=host_failures)
         self._freed: dict[str, Host] = {}
         self._ring = FairRing()
-        self._later: list[tuple[datetime, LaneId]] = []
+        self._alarms = Alarms()
         self._now = self._begun = _LONG_AGO
         self._climbing_since: datetime | None = None
         self._changed = asyncio.Event()
@@ -169,8 +169,8 @@ class LaneHome:
     @property
     def next_look(self) -> datetime | None:
         """When a lane or a host is to be looked at again, None if none is."""
-        times = [later[0][0] for later in (self._later, self._hosts.later) if later]
-        return min(times, default=None)
+        times = self._alarms.next, self._hosts.next_look
+        return min((time for time in times if time is not None), default=None)
 
     def width(self, lane_id: LaneId) -> int:
         """Return how many deliveries of a lane are under way."""
@@ -363,18 +363,15 @@ class LaneHome:
         if state.due is None or state.parked or state.ready:
             return
         at = opens_at(state)
-        if at is not None and (state.alarm is None or at < state.alarm):
-            state.alarm = at
-            heapq.heappush(self._later, (at, state.lane.lane_id))
+        if at is not None:
+            self._alarms.set(state.lane.lane_id, at)
 
     def _drop_if_idle(self, state: LaneState) -> None:
         if not state.is_idle or state.lane.lane_id not in self._lanes:
             return
         kept_until = state.kept_until
         if kept_until is not None and kept_until > self._now:
-            if state.alarm is None:
-                state.alarm = kept_until
-                heapq.heappush(self._later, (state.alarm, state.lane.lane_id))
+            self._alarms.set(state.lane.lane_id, kept_until)
             return
         del self._lanes[state.lane.lane_id]
         self._hosts.leave(state.host)
@@ -382,12 +379,10 @@ class LaneHome:
     def _wake_due(self, now: datetime) -> None:
         for host in self._hosts.due(now):
             self._call(host)
-        while self._later and self._later[0][0] <= now:
-            alarm, lane_id = heapq.heappop(self._later)
+        for lane_id in self._alarms.due(now):
             state = self._lanes.get(lane_id)
-            if state is None or state.alarm != alarm:
+            if state is None:
                 continue
-            state.alarm = None
             match decide(state, now=now):
                 case Go() if not state.ready:
                     state.ready = True
