@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,10 @@ from signalpost.domain.filter import EventFilter
 from signalpost.domain.handshake import Consent
 from signalpost.domain.ids import LaneId, SubscriptionId, TenantId
 from signalpost.domain.subscription import RetryPolicy, State, Subscription, SuspensionReason
-from signalpost.ports import PageRequest, SubscriptionQuery
+from signalpost.ports import PageRequest, SubscriptionQuery, SubscriptionUnreadable
 from signalpost.store import Store
 from tests.contract.material import NOW, TENANT, event, signing_key, subscription
+from tests.contract.sqlite_file import change
 
 SUB = SubscriptionId("sub")
 LATER = NOW + timedelta(hours=1)
@@ -52,7 +54,7 @@ async def test_subscription_is_read_back_as_it_was(store: Store) -> None:
     assert stored == replace(with_everything(), lane_id=stored.lane_id)
     assert stored.lane_id > 0
     assert await store.get(TENANT, SUB) == stored
-    assert await store.subscription_of(stored.lane_id) == stored
+    assert await store.subscriptions_of([stored.lane_id]) == {stored.lane_id: stored}
 
 
 @pytest.mark.parametrize("consent", [None, Consent("a"), Consent("b", 1)])
@@ -93,8 +95,8 @@ async def test_missing_subscription_and_that_of_another_tenant_are_not_found(
             await store.delete(tenant, SUB, etag=None, now=NOW)
         with pytest.raises(NotFound):
             await store.replace(subscription(tenant=tenant), now=NOW)
-    with pytest.raises(NotFound):
-        await store.subscription_of(LaneId(99))
+    [missing] = (await store.subscriptions_of([LaneId(99)])).values()
+    assert isinstance(missing, NotFound)
 
 
 async def test_change_raises_the_version_and_keeps_the_lane(store: Store) -> None:
@@ -126,8 +128,8 @@ async def test_deletion_heeds_the_etag(store: Store) -> None:
     assert await store.delete(TENANT, SUB, etag=changed.etag, now=NOW) == stored.lane_id
     with pytest.raises(NotFound):
         await store.get(TENANT, SUB)
-    with pytest.raises(NotFound):
-        await store.subscription_of(stored.lane_id)
+    [deleted] = (await store.subscriptions_of([stored.lane_id])).values()
+    assert isinstance(deleted, NotFound)
 
 
 async def test_name_of_a_deleted_subscription_is_free_and_its_lane_is_not(store: Store) -> None:
@@ -179,3 +181,13 @@ async def test_list_keeps_to_states_and_event_type(store: Store) -> None:
     assert await names(paused) == ["paused"]
     connected = SubscriptionQuery(tenant_id=TENANT, event_type="account.connected")
     assert await names(connected) == ["all", "family", "paused", "resource"]
+
+
+async def test_what_cannot_be_read_of_one_subscription_fails_none_beside_it(
+    store: Store, path: Path
+) -> None:
+    bad, good = [await store.create(subscription(name)) for name in ("bad", "good")]
+    change(path, "UPDATE subscriptions SET labels = CAST(x'7bff' AS TEXT) WHERE lane_id = 1")
+    found = await store.subscriptions_of([bad.lane_id, good.lane_id])
+    assert isinstance(found[bad.lane_id], SubscriptionUnreadable)
+    assert found[good.lane_id] == good

@@ -106,9 +106,11 @@ class DeliveryQueue(Protocol):
         """Return lanes of deleted subscriptions in which something still waits."""
         ...
 
-    async def subscription_of(self, lane_id: LaneId) -> Subscription:
-        """Return the subscription of a lane.
+    async def subscriptions_of(
+        self, lanes: Sequence[LaneId]
+    ) -> Mapping[LaneId, Subscription | Exception]:
+        """Return the subscription of each lane or, in its place, why it cannot be had.
 
-        Raises NotFound if deleted, SecretUnreadable, SubscriptionUnreadable.
+        NotFound if it is deleted, SecretUnreadable, SubscriptionUnreadable.
         """
         ...

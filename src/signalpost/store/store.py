@@ -293,9 +293,11 @@ class Store:
         """Return lanes of deleted subscriptions in which something still waits."""
         return await self._for_delivery.run(deleted_lanes)
 
-    async def subscription_of(self, lane_id: LaneId) -> Subscription:
-        """Return the subscription of a lane, or raise why it cannot be had."""
-        return await self._for_delivery.run(self._directory.of_lane, lane_id)
+    async def subscriptions_of(
+        self, lanes: Sequence[LaneId]
+    ) -> Mapping[LaneId, Subscription | Exception]:
+        """Return the subscription of each lane, or why it cannot be had."""
+        return await self._for_delivery.run(self._directory.of_lanes, lanes)
 
     async def get_delivery(self, key: DeliveryKey) -> Delivery:
         """Return a delivery with its last 100 attempts. Raises NotFound."""

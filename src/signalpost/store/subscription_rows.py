@@ -135,7 +135,7 @@ def _read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscriptio
         timeout=to_duration(row.timeout),
         max_concurrent_attempts=row.max_concurrent_attempts,
         max_attempts_per_second=row.max_attempts_per_second,
-        require_handshake=row.require_handshake,
+        require_handshake=bool(row.require_handshake),
         consent=_read_consent(row),
         allowed_ip_ranges=read_ranges(row.allowed_ip_ranges),
         labels=read_texts(row.labels),

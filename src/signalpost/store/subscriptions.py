@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, tuple_, update
+from sqlalchemy.exc import DBAPIError
 
 from signalpost.domain.errors import AlreadyExists, EtagMismatch, NotFound
 from signalpost.domain.event import Resource
@@ -16,21 +18,39 @@ from signalpost.domain.headers import are_sendable
 from signalpost.domain.ids import LaneId, SubscriptionId, TenantId
 from signalpost.domain.subscription import State, Subscription
 from signalpost.domain.version import etag_of
-from signalpost.ports import Page, PageRequest, SubscriptionQuery, SubscriptionUnreadable
+from signalpost.ports import (
+    Page,
+    PageRequest,
+    SecretUnreadable,
+    SubscriptionQuery,
+    SubscriptionUnreadable,
+)
 from signalpost.store import subscription_rows
 from signalpost.store.arranging import ArrangeCall, arrange
 from signalpost.store.documents import read_filter
+from signalpost.store.engine import storage_error
 from signalpost.store.lanes import FORGET, LANE_COLUMNS
 from signalpost.store.matching import Matching
 from signalpost.store.order import Ordering
 from signalpost.store.paging import SCAN_LIMIT, collect
 from signalpost.store.sealing import Sealer
-from signalpost.store.statements import AnyRow
+from signalpost.store.statements import AnyRow, Keyed
 from signalpost.store.tables import signing_keys, subscriptions
 from signalpost.store.units import from_time, to_time
 
 _LIVE = subscriptions.c.delete_time.is_(None)
 _OVERHEAD_BYTES = 512
+
+_OF_LANES = Keyed(
+    lambda keys: select(subscriptions).where(subscriptions.c.lane_id.in_(keys), _LIVE)
+)
+_KEYS_OF_LANES = Keyed(
+    lambda keys: (
+        select(signing_keys)
+        .where(signing_keys.c.lane_id.in_(keys))
+        .order_by(signing_keys.c.lane_id, signing_keys.c.position)
+    )
+)
 
 _CHUNK = 500
 """Deliveries that are arranged with the change of a subscription that calls for it."""
@@ -173,15 +193,51 @@ class Directory:
         """Return the one of this name. Raises NotFound."""
         return self._one(conn, _named(tenant_id, subscription_id), name=subscription_id)
 
-    def of_lane(self, conn: Connection, lane_id: LaneId) -> Subscription:
-        """Return the one of a lane, as it can be sent to. Raises NotFound if it is deleted."""
-        of_lane = and_(_LIVE, subscriptions.c.lane_id == lane_id)
-        found = self._one(conn, of_lane, name=f"of lane {lane_id}")
-        if not are_sendable(found.headers):
-            raise SubscriptionUnreadable(
-                f"{subscription_rows.label(found)} is damaged: a header is invalid"
-            )
-        return found
+    def of_lanes(
+        self, conn: Connection, lanes: Sequence[LaneId]
+    ) -> Mapping[LaneId, Subscription | Exception]:
+        """Return those of lanes as they can be sent to or, in place of one, why it cannot be had.
+
+        That is NotFound where it is deleted.
+        """
+        try:
+            rows = {row.lane_id: row for row in _OF_LANES.fetch(conn, lanes)}
+            keys = _by_lane(_KEYS_OF_LANES.fetch(conn, lanes))
+        except DBAPIError as error:
+            if storage_error(error) is not None:
+                raise
+            return self._apart(conn, lanes, error)
+        return {
+            lane_id: self._sendable(rows[lane_id], keys.get(lane_id, ()))
+            if lane_id in rows
+            else NotFound("subscription", f"of lane {lane_id}")
+            for lane_id in lanes
+        }
+
+    def _apart(
+        self, conn: Connection, lanes: Sequence[LaneId], error: DBAPIError
+    ) -> Mapping[LaneId, Subscription | Exception]:
+        """Look for each alone: what the driver cannot read of one must not fail the others."""
+        if len(lanes) > 1:
+            return {
+                lane_id: found
+                for one in lanes
+                for lane_id, found in self.of_lanes(conn, [one]).items()
+            }
+        cause = type(error.orig).__name__
+        message = f"stored subscription of lane {lanes[0]} is damaged: {cause}"
+        return {lanes[0]: SubscriptionUnreadable(message)}
+
+    def _sendable(self, row: AnyRow, keys: Sequence[AnyRow]) -> Subscription | Exception:
+        try:
+            found = subscription_rows.read(row, keys=keys, sealer=self.sealer)
+        except (SecretUnreadable, SubscriptionUnreadable) as error:
+            return error
+        if are_sendable(found.headers):
+            return found
+        return SubscriptionUnreadable(
+            f"{subscription_rows.label(found)} is damaged: a header is invalid"
+        )
 
     def list_subscriptions(
         self, conn: Connection, query: SubscriptionQuery, page: PageRequest
@@ -211,17 +267,18 @@ class Directory:
         return self._complete(conn, rows)[0]
 
     def _complete(self, conn: Connection, rows: Sequence[AnyRow]) -> list[Subscription]:
-        keys: dict[int, list[AnyRow]] = {row.lane_id: [] for row in rows}
-        statement = (
-            select(signing_keys)
-            .where(signing_keys.c.lane_id.in_(list(keys)))
-            .order_by(signing_keys.c.lane_id, signing_keys.c.position)
-        )
-        for key in conn.execute(statement):
-            keys[key.lane_id].append(key)
+        keys = _by_lane(_KEYS_OF_LANES.fetch(conn, [row.lane_id for row in rows]))
         return [
-            subscription_rows.read(row, keys=keys[row.lane_id], sealer=self.sealer) for row in rows
+            subscription_rows.read(row, keys=keys.get(row.lane_id, ()), sealer=self.sealer)
+            for row in rows
         ]
+
+
+def _by_lane(rows: Iterable[AnyRow]) -> Mapping[int, Sequence[AnyRow]]:
+    found: defaultdict[int, list[AnyRow]] = defaultdict(list)
+    for row in rows:
+        found[row.lane_id].append(row)
+    return found
 
 
 def _weight(row: AnyRow) -> int:
