@@ -70,6 +70,7 @@ async def test_no_lease_is_lost_and_no_delay_changed_by_a_jump_while_it_runs(
     engine.sender.outcomes = [Outcome.REJECTED] * 4
     engine.sender.gate.clear()
     assert await engine.worker.run_once() == 1
+    await engine.sender.asked.wait()
     engine.clock.jump = jump
     engine.clock.advance(seconds=LEASE.total_seconds() - 1)
     await engine.rescuer.run_once()

@@ -1,14 +1,16 @@
 import asyncio
 import logging
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 import pytest
 
 from signalpost.delivery.worker import LEASE
-from signalpost.domain.delivery import DeliveryState, FailureReason
+from signalpost.domain.delivery import DeliveryState, FailureReason, Lease
+from signalpost.domain.ids import LaneId
 from signalpost.domain.outcome import RESPONSE_READ_LIMIT, Outcome
-from signalpost.domain.subscription import MAX_TIMEOUT, RetryPolicy
-from signalpost.ports import WebhookRequest
+from signalpost.domain.subscription import MAX_TIMEOUT, RetryPolicy, Subscription
+from signalpost.ports import Pick, WebhookRequest
 from signalpost.store import Store
 from tests.contract.material import NOW, event, subscription
 from tests.delivery.engine import Engine
@@ -90,6 +92,7 @@ async def test_a_result_that_comes_after_its_lease_was_lost_changes_nothing(
     await engine.publish("event")
     engine.sender.gate.clear()
     await engine.worker.run_once()
+    await engine.sender.asked.wait()
     engine.clock.advance(seconds=LEASE.total_seconds() + 1)
     await engine.rescuer.run_once()
     assert await engine.outcomes() == ["INTERRUPTED"]
@@ -116,6 +119,77 @@ async def test_draining_hands_back_what_takes_too_long(engine: Engine) -> None:
     [delivery] = await engine.deliveries()
     assert await engine.outcomes() == ["INTERRUPTED"]
     assert (delivery.state, delivery.next_attempt_time) == (DeliveryState.PENDING, NOW)
+
+
+async def test_what_is_claimed_as_the_service_stops_is_handed_back_and_not_sent(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await engine.store.create(subscription())
+    await engine.publish("event")
+    claim = engine.store.claim
+
+    async def claim_and_stop(
+        picks: Sequence[Pick], *, now: datetime, lease_until: datetime
+    ) -> Sequence[Lease]:
+        leases = await claim(picks, now=now, lease_until=lease_until)
+        engine.worker.drain(grace=timedelta(hours=1))
+        return leases
+
+    monkeypatch.setattr(engine.store, "claim", claim_and_stop)
+    await engine.worker.run()
+    assert engine.sender.requests == []
+    [delivery] = await engine.deliveries()
+    assert [attempt.result.error_code for attempt in delivery.attempts] == ["SERVICE_STOPPED"]
+    assert (delivery.state, delivery.next_attempt_time) == (DeliveryState.PENDING, NOW)
+
+
+@pytest.mark.parametrize(("timeout", "latest"), [(30, 14), (15, 29), (1, 43)])
+async def test_nothing_is_sent_that_might_outlast_its_lease(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, timeout: int, latest: int
+) -> None:
+    """As after a claim that took long, or a process that stood still."""
+    await engine.store.create(subscription(timeout=timedelta(seconds=timeout)))
+    claim, late = engine.store.claim, timedelta(seconds=latest)
+
+    async def claim_slowly(
+        picks: Sequence[Pick], *, now: datetime, lease_until: datetime
+    ) -> Sequence[Lease]:
+        leases = await claim(picks, now=now, lease_until=lease_until)
+        engine.clock.time += late
+        return leases
+
+    monkeypatch.setattr(engine.store, "claim", claim_slowly)
+    await engine.publish("in time")
+    assert await engine.worker.run_once() == 1
+    await engine.worker.idle()
+    assert len(engine.sender.requests) == 1
+    late += timedelta(microseconds=1)
+    await engine.publish("late")
+    assert await engine.worker.run_once() == 1
+    await engine.worker.idle()
+    assert len(engine.sender.requests) == 1
+    monkeypatch.undo()
+    assert await engine.work() == 1
+    found = (await engine.deliveries())[-1]
+    assert [attempt.result.error_code for attempt in found.attempts] == ["STARTED_TOO_LATE", ""]
+    assert found.state is DeliveryState.SUCCEEDED
+
+
+async def test_nor_if_it_is_late_for_what_must_be_read_of_its_subscription(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await engine.store.create(subscription())
+    load = engine.store.subscriptions_of
+
+    async def load_slowly(lanes: Sequence[LaneId]) -> Mapping[LaneId, Subscription | Exception]:
+        engine.clock.time += LEASE
+        return await load(lanes)
+
+    monkeypatch.setattr(engine.store, "subscriptions_of", load_slowly)
+    await engine.publish("event")
+    assert await engine.work() == 2
+    assert len(engine.sender.requests) == 1
+    assert await engine.outcomes() == ["INTERRUPTED", "SUCCEEDED"]
 
 
 async def test_a_restart_takes_up_what_waits_and_what_was_in_flight(

@@ -16,7 +16,7 @@ from signalpost.delivery.targets import Targets
 from signalpost.domain.delivery import Attempt, FailureReason, Lease
 from signalpost.domain.errors import NotFound
 from signalpost.domain.ids import delivery_id
-from signalpost.domain.outcome import AttemptResult, Outcome
+from signalpost.domain.outcome import RESPONSE_READ_LIMIT, AttemptResult, Outcome
 from signalpost.domain.subscription import RetryPolicy, Subscription
 from signalpost.domain.verdict import GiveUp, Verdict, decide
 from signalpost.ports import (
@@ -28,6 +28,9 @@ from signalpost.ports import (
 )
 from signalpost.telemetry import tracing
 from signalpost.telemetry.tracing import UNTRACED, Tracing
+
+_STOPPED = "the service stopped during the attempt"
+_TOO_LATE = "the service stood still, or storage did, and so nothing was sent"
 
 _logger = logging.getLogger(__name__)
 
@@ -51,20 +54,26 @@ class Attempter:
         self._jitter = jitter
         self._user_agent = user_agent
         self._tracing = tracing
+        self._stopped = False
         self._under_way: set[asyncio.Task[object]] = set()
         self._interrupted: set[asyncio.Task[object]] = set()
 
-    async def attempt(self, lease: Lease) -> AttemptRecord:
-        """Make one attempt and decide what follows. Never raises for what the network does."""
+    async def attempt(self, lease: Lease, *, until: datetime) -> AttemptRecord:
+        """Make one attempt and decide what follows. Never raises for what the network does.
+
+        Nothing is sent if it could go on after `until`, when the lease ends.
+        """
         start = self._clock.now()
         with self._tracing.attempt(lease, start=start) as span:
-            record = await self._decided(lease, start, span)
+            record = await self._decided(lease, start, until, span)
             tracing.attempted(span, record.attempt.result, record.verdict)
             return record
 
-    async def _decided(self, lease: Lease, start: datetime, span: Span) -> AttemptRecord:
+    async def _decided(
+        self, lease: Lease, start: datetime, until: datetime, span: Span
+    ) -> AttemptRecord:
         try:
-            result, subscription = await self._make(lease, start, span)
+            result, subscription = await self._make(lease, start, until, span)
         except NotFound:
             return _given_up(lease, start, "SUBSCRIPTION_DELETED", "the subscription was deleted")
         except SecretUnreadable as error:
@@ -85,6 +94,10 @@ class Attempter:
         )
         return _record(lease, start, result, verdict, subscription)
 
+    def stop(self) -> None:
+        """Let nothing more be sent: attempts that begin from now on are INTERRUPTED at once."""
+        self._stopped = True
+
     def interrupt(self) -> None:
         """End all attempts under way now, as INTERRUPTED."""
         for task in self._under_way - self._interrupted:
@@ -92,15 +105,22 @@ class Attempter:
             task.cancel()
 
     async def _make(
-        self, lease: Lease, start: datetime, span: Span
+        self, lease: Lease, start: datetime, until: datetime, span: Span
     ) -> tuple[AttemptResult, Subscription | None]:
         subscription = None
         task = _current_task()
         self._under_way.add(task)
         try:
             failpoints.hit("worker.on_event", subject=lease.event_id)
-            subscription = await self._targets.of(lease)
+            subscription, now = self._targets.kept(lease), start
+            if subscription is None:
+                subscription = await self._targets.of(lease)
+                now = self._clock.now()
             tracing.aimed(span, subscription)
+            if self._stopped:
+                return _not_made("SERVICE_STOPPED", _STOPPED), subscription
+            if now + subscription.timeout + RESPONSE_READ_LIMIT > until:
+                return _not_made("STARTED_TOO_LATE", _TOO_LATE), subscription
             request = build_request(
                 subscription,
                 event_id=lease.event_id,
@@ -114,8 +134,7 @@ class Attempter:
         except asyncio.CancelledError:
             if task not in self._interrupted or task.uncancel():
                 raise
-            interrupted = _not_made("SERVICE_STOPPED", "the service stopped during the attempt")
-            return interrupted, subscription
+            return _not_made("SERVICE_STOPPED", _STOPPED), subscription
         finally:
             self._under_way.discard(task)
             self._interrupted.discard(task)

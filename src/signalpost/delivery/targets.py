@@ -30,11 +30,17 @@ class Targets:
         self._wanted: dict[LaneId, None] = {}
         self._load: asyncio.Task[_Loaded] | None = None
 
+    def kept(self, lease: Lease) -> Subscription | None:
+        """Return the subscription of a lease at once, None if that is to be loaded first."""
+        kept = self._kept.get(lease.lane_id)
+        if kept is None or kept.version < lease.subscription_version:
+            return None
+        self._kept.move_to_end(lease.lane_id)
+        return kept
+
     async def of(self, lease: Lease) -> Subscription:
         """Return the subscription of a lease. Raises what `subscriptions_of` has in its place."""
-        kept = self._kept.get(lease.lane_id)
-        if kept is not None and kept.version >= lease.subscription_version:
-            self._kept.move_to_end(lease.lane_id)
+        if (kept := self.kept(lease)) is not None:
             return kept
         self._wanted[lease.lane_id] = None
         if self._load is None:

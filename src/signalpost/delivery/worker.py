@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from signalpost.delivery.attempt import Attempter
@@ -76,12 +76,12 @@ class Worker:
         picks = self._lanes.picks(limit=min(free, _MOST_CLAIMED), now=now, free=free)
         if not picks:
             return 0
-        leases = await patiently(lambda: self._claim(picks))
+        leases, until = await patiently(lambda: self._claim(picks))
         counts = Counter(lease.lane_id for lease in leases)
         dry = self._lanes.claimed(picks, counts, now=self._clock.now())
         for lease in leases:
             width = self._lanes.width(lease.lane_id)
-            task = asyncio.create_task(self._deliver(lease, width=width))
+            task = asyncio.create_task(self._deliver(lease, width=width, until=until))
             self._under_way.add(task)
             task.add_done_callback(self._finish)
         if dry:
@@ -92,9 +92,10 @@ class Worker:
     def drain(self, *, grace: timedelta) -> None:
         """Start nothing more; let what is under way end, and cut short what takes longer.
 
-        What is cut short is on record as interrupted and due again at once.
+        What is cut short, or was being claimed, is on record as interrupted and due again at once.
         """
         self._draining, self._grace = True, grace
+        self._attempter.stop()
         self._lanes.wake()
 
     async def idle(self) -> None:
@@ -108,14 +109,15 @@ class Worker:
         self._attempter.interrupt()
         await self.idle()
 
-    async def _claim(self, picks: Sequence[Pick]) -> Sequence[Lease]:
+    async def _claim(self, picks: Sequence[Pick]) -> tuple[Sequence[Lease], datetime]:
         now = self._clock.now()
-        return await self._queue.claim(picks, now=now, lease_until=now + LEASE)
+        until = now + LEASE
+        return await self._queue.claim(picks, now=now, lease_until=until), until
 
-    async def _deliver(self, lease: Lease, *, width: int) -> None:
+    async def _deliver(self, lease: Lease, *, width: int, until: datetime) -> None:
         lane_id, next_due, in_slot = lease.lane_id, None, True
         try:
-            record = await self._attempter.attempt(lease)
+            record = await self._attempter.attempt(lease, until=until)
             lesson = self._lanes.learn(
                 lane_id,
                 record.attempt.result,
