@@ -38,7 +38,7 @@ from signalpost.domain.errors import SignalpostError
 from signalpost.domain.verdict import JITTER_MAX, JITTER_MIN
 from signalpost.egress import Egress, EgressRefused, Reload
 from signalpost.health import HealthServer, Page
-from signalpost.process import Share, memory_limit, raise_limit, settle_down
+from signalpost.process import Share, memory_limit, raise_limit, settle_down, spare_memory
 from signalpost.publishing.catalogue import Catalogue
 from signalpost.publishing.event_types import EventTypes
 from signalpost.publishing.publish import Publisher
@@ -162,6 +162,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     stack.push_async_callback(store.aclose)
     own: set[Listener] = set()
     share = Share.of(files=raise_limit(), memory=memory_limit(), attempts=SLOTS, kept=MAX_IDLE)
+    spare_memory(share.memory)
     await store.bound_caches(share.cache_bytes)
     egress = _build_egress(settings, own, max_idle=share.kept)
     sender = egress.sender

@@ -129,14 +129,7 @@ def raise_limit() -> int:
 
 
 def settle_down() -> None:
-    """Do what is best done once all is there that stays."""
-    _spare_the_collector()
-    if memory_limit() < _LITTLE_BYTES:
-        _give_back_what_was_large()
-
-
-def _spare_the_collector() -> None:
-    """Let the collector of garbage pass over what is there now, for most of that stays.
+    """Let the collector of garbage pass over what is there now, once all is there that stays.
 
     Nearly all of what comes and goes later is freed without it, so it need not look often.
     """
@@ -145,11 +138,13 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_NEW_OBJECTS_A_COLLECTION)
 
 
-def _give_back_what_was_large() -> None:
-    """Have the C library give large blocks back to the system once they are free.
+def spare_memory(memory: int) -> None:
+    """Have the C library give large blocks back to the system once they are free, if it is little.
 
     It would learn from the first of them to keep those that follow, in pieces, for each thread
     apart: memory for several times as many requests as there were. This costs some speed.
     """
+    if memory >= _LITTLE_BYTES:
+        return
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)

@@ -45,6 +45,38 @@ async def test_full_database_refuses_all_of_a_call_and_goes_on_with_room(store: 
     assert {found.event_id for found in page.items} == {"e1", "big"}
 
 
+async def test_full_database_whose_reserve_cannot_be_given_up_refuses_and_goes_on_with_room(
+    store: Store, path: Path
+) -> None:
+    await store.accept([event("e1")], now=NOW)
+    reserve = path.with_name("store.db.reserve")
+    reserve.unlink()
+    reserve.mkdir()
+    pages = await in_writer(store, "PRAGMA page_count")
+    await in_writer(store, f"PRAGMA max_page_count = {pages}")
+    big = '"' + "x" * 50_000 + '"'
+    async with asyncio.timeout(30):
+        for _ in range(2):
+            with pytest.raises(StorageFull):
+                await store.accept([event("big", content=big)], now=NOW)
+    await in_writer(store, "PRAGMA max_page_count = 1000000")
+    await store.accept([event("big", content=big)], now=NOW)
+
+
+async def test_whatever_befalls_the_writer_its_callers_hear_of_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> bool:
+        raise MemoryError
+
+    async with asyncio.timeout(30):
+        with monkeypatch.context() as little:
+            little.setattr(store._writer._reserve, "hold", fail)
+            with pytest.raises(MemoryError):
+                await store.check_writable()
+        await store.check_writable()
+
+
 @pytest.mark.needs_root
 def test_full_disk_loses_nothing_acknowledged_and_needs_no_restart(tmp_path: Path) -> None:
     done = with_own_mounts(Path(__file__).with_name("full_disk.py"), tmp_path)

@@ -39,10 +39,13 @@ class Reserve:
         return not self._released
 
     def release(self) -> bool:
-        """Give the room up; False if it was given up before."""
+        """Give the room up; False if it was given up before, or cannot be."""
         if not self._held:
             return False
-        self._file.unlink(missing_ok=True)
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError:
+            return False
         self._held, self._released = False, True
         _logger.error("storage is full: events are refused, outcomes of deliveries are kept")
         return True

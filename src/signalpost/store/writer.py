@@ -18,6 +18,7 @@ can wait are refused until it is there again.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 import time
@@ -26,7 +27,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -42,6 +43,8 @@ from signalpost.store.tally import Tally
 A = TypeVar("A")
 R = TypeVar("R")
 
+_logger: Final = logging.getLogger(__name__)
+
 MOST_JOBS = 1000
 MOST_BYTES = 4 * 1024 * 1024
 """Bounds of a round: they bound the time until its first caller is answered."""
@@ -54,8 +57,10 @@ _BUSY_JOBS = 8
 """From so many callers in a round on there is much to do."""
 
 _FEW_JOBS = range(2, 16)
+"""So few callers in a round, and yet several, that others may be about to come."""
+
 _FEW_BYTES = 128 * 1024
-"""A round of several callers, and yet so small that a flush costs most."""
+"""What so little of a round writes costs less than its flush."""
 
 _QUIET_SECONDS = 0.0003
 _LONGEST_GATHERING_SECONDS = 0.003
@@ -197,13 +202,7 @@ class Writer:
         stand_back()
         while (jobs := self._take()) is not None:
             if jobs:
-                if len(jobs) >= _BUSY_JOBS:
-                    self._core.join()
-                else:
-                    self._core.part()
-                self._round(jobs if self._reserve.hold() else self._refuse(jobs))
-                if _could_have_been_more(jobs):
-                    self._gather()
+                self._serve(jobs)
                 self._call(self._begin_soon)
             if self._bytes_since_checkpoint > _CHECKPOINT_AFTER_BYTES or not jobs:
                 self._checkpoint()
@@ -213,6 +212,19 @@ class Writer:
         self._core.leave()
         self._checkpoint()
         self._drop_connection()
+
+    def _serve(self, jobs: list[_Job]) -> None:
+        try:
+            if len(jobs) >= _BUSY_JOBS:
+                self._core.join()
+            else:
+                self._core.part()
+            self._round(jobs if self._reserve.hold() else self._refuse(jobs))
+            if _could_have_been_more(jobs):
+                self._gather()
+        except Exception as error:  # whatever it is, nobody must wait for ever
+            _logger.exception("the writer failed")
+            self._answer([(job, error) for job in jobs])
 
     def _gather(self) -> None:
         """Let more callers share the next flush, until none has come for a moment.
