@@ -157,7 +157,6 @@ class _Parts:
 async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     """Build everything, bound but not serving yet; what must be closed is put on the stack."""
     clock = SteadyClock()
-    tracing = _begin_tracing(stack)
     store = await _open_store(settings)
     stack.push_async_callback(store.aclose)
     own: set[Listener] = set()
@@ -167,6 +166,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
     egress = _build_egress(settings, own, max_idle=share.kept)
     sender = egress.sender
     stack.push_async_callback(sender.aclose)
+    tracing, metrics = _begin_telemetry(stack, store)
     lanes = LaneHome(host_limit=settings.host_concurrency, host_failures=settings.host_failure_rate)
     worker = _worker(store, sender, lanes=lanes, clock=clock, tracing=tracing, slots=share.attempts)
     rescuer = Rescuer(queue=store, subscriptions=store, lanes=lanes, clock=clock)
@@ -181,7 +181,7 @@ async def _build(settings: Settings, stack: AsyncExitStack) -> _Parts:
         tracing=tracing,
     )
     server = _bind(services, settings, share)
-    pages = _begin_metrics(stack, store, services.statistics)
+    pages = _pages(metrics, store, services.statistics)
     health = _start_health(settings, store, worker, pages)
     stack.push_async_callback(asyncio.to_thread, health.stop)
     grpc = Address(settings.listen.host, server.port)
@@ -200,32 +200,28 @@ async def _drain(parts: _Parts, working: asyncio.Task[None]) -> None:
     """Take no calls, start no attempts, and let what is under way end within its grace."""
     _logger.info("draining", extra={"grace_seconds": GRACE.total_seconds()})
     parts.worker.drain(grace=GRACE)
-    await parts.server.drain(_CALL_GRACE)
-    limit = (GRACE + _RECORD_GRACE).total_seconds()
-    _, late = await asyncio.wait([working], timeout=limit)
+    ended = asyncio.wait([working], timeout=(GRACE + _RECORD_GRACE).total_seconds())
+    _, (_, late) = await asyncio.gather(parts.server.drain(_CALL_GRACE), ended)
     for task in late:
         _logger.error("storage did not take the last outcomes; they will be made again")
         task.cancel()
 
 
-def _begin_tracing(stack: AsyncExitStack) -> Tracing:
-    exporting = export.begin(os.environ)
-    if exporting is None:
-        return UNTRACED
-    stack.push_async_callback(exporting.aclose)
-    return Tracing(exporting.tracer)
+def _begin_telemetry(stack: AsyncExitStack, store: Store) -> tuple[Tracing, export.Metrics | None]:
+    telemetry = export.begin(os.environ, store.counts.totals.durations)
+    # Before the store is closed: the last metrics tell what waits in it.
+    stack.push_async_callback(telemetry.aclose)
+    tracing = UNTRACED if telemetry.traces is None else Tracing(telemetry.traces.tracer)
+    return tracing, telemetry.metrics
 
 
-def _begin_metrics(
-    stack: AsyncExitStack, store: Store, statistics: Statistics
+def _pages(
+    metrics: export.Metrics | None, store: Store, statistics: Statistics
 ) -> Mapping[str, Page]:
-    totals = store.counts.totals
-    collecting = export.begin_metrics(os.environ, totals.durations)
-    if collecting is None:
+    if metrics is None:
         return {}
-    stack.push_async_callback(collecting.aclose)
-    observe(collecting.meter, totals, Lookout(statistics.overview))
-    return {"/metrics": Page(collecting.text, export.TEXT_TYPE)}
+    observe(metrics.meter, store.counts.totals, Lookout(statistics.overview))
+    return {"/metrics": Page(metrics.text, export.TEXT_TYPE)}
 
 
 async def _open_store(settings: Settings) -> Store:

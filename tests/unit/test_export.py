@@ -1,11 +1,12 @@
 import asyncio
 import logging
-from threading import Event
+from threading import Barrier, Event
 
 import pytest
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from signalpost.telemetry import export
+from signalpost.telemetry.metrics import Durations
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 
@@ -25,7 +26,7 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
 def test_nothing_is_exported_unless_asked_for(
     environment: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert export.begin(environment) is None
+    assert export.begin_traces(environment) is None
     assert not caplog.records
 
 
@@ -48,7 +49,7 @@ def test_what_cannot_be_used_is_said_and_nothing_is_exported(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert export.begin(environment) is None
+    assert export.begin_traces(environment) is None
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert said in record.getMessage()
@@ -68,12 +69,12 @@ async def test_traces_are_exported_once_there_is_a_collector(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    exporting = export.begin(environment)
+    exporting = export.begin_traces(environment)
     assert exporting is not None
     resource = exporting.provider.resource.attributes
     assert resource["service.name"] == environment.get("OTEL_SERVICE_NAME", "signalpost")
     assert resource.get("place") == ("here" if "OTEL_RESOURCE_ATTRIBUTES" in environment else None)
-    await exporting.aclose()
+    await export.Telemetry(exporting, None).aclose()
 
 
 async def test_headers_for_the_collector_never_reach_the_log(
@@ -82,9 +83,9 @@ async def test_headers_for_the_collector_never_reach_the_log(
     environment = ENDPOINT | {"OTEL_EXPORTER_OTLP_HEADERS": "api-key c4n4ry"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    exporting = export.begin(environment)
+    exporting = export.begin_traces(environment)
     assert exporting is not None
-    await exporting.aclose()
+    await export.Telemetry(exporting, None).aclose()
     assert "Header format invalid" in caplog.text
     assert "c4n4ry" not in caplog.text
 
@@ -100,14 +101,34 @@ class Stuck(SpanProcessor):
         self.freed.wait()
 
 
+def sent_to(processor: SpanProcessor) -> export.Traces:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    return export.Traces(provider.get_tracer("test"), provider)
+
+
 async def test_the_end_does_not_wait_for_a_collector_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(export, "FLUSH_SECONDS", 0.01)
-    provider, stuck = TracerProvider(shutdown_on_exit=False), Stuck()
-    provider.add_span_processor(stuck)
+    stuck = Stuck()
     async with asyncio.timeout(60):
-        await export.Export(provider.get_tracer("test"), provider).aclose()
+        await export.Telemetry(sent_to(stuck), None).aclose()
     assert stuck.ending.is_set()
     assert not stuck.freed.is_set()
     stuck.freed.set()
+
+
+async def test_what_is_left_of_traces_and_of_metrics_is_handed_over_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(export, "FLUSH_SECONDS", 60)
+    both, met = Barrier(2), list[int]()
+    metrics = export.begin_metrics({}, Durations())
+    assert metrics is not None
+    telemetry = export.Telemetry(sent_to(SpanProcessor()), metrics)
+    assert telemetry.traces is not None
+    for one in (telemetry.traces, metrics):
+        monkeypatch.setattr(one.provider, "shutdown", lambda: met.append(both.wait(20)))
+    await telemetry.aclose()
+    assert sorted(met) == [0, 1]

@@ -77,7 +77,7 @@ async def collected(totals: Totals, take: Callable[[], Any]) -> Mapping[str, flo
     assert collecting is not None
     observe(collecting.meter, totals, Lookout(take))
     found = values(await asyncio.to_thread(collecting.text))
-    await collecting.aclose()
+    await export.Telemetry(None, collecting).aclose()
     return found
 
 
@@ -151,7 +151,7 @@ async def test_what_cannot_be_used_is_said_and_metrics_can_be_read_all_the_same(
     assert len(warnings) == bool(said)
     assert all(said in warning for warning in warnings)
     assert b"process_resident_memory_bytes" in collecting.text()
-    await collecting.aclose()
+    await export.Telemetry(None, collecting).aclose()
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ from signalpost.telemetry.metrics import (
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-FLUSH_SECONDS: Final = 5.0
+FLUSH_SECONDS: Final = 3.0
 """How long the end may take to hand over what is left."""
 
 TEXT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -69,15 +69,11 @@ class _Signal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class Traces:
     """Takes spans from its `tracer`, keeps a bounded number, and sends them in batches."""
 
     tracer: Tracer
     provider: TracerProvider
-
-    async def aclose(self) -> None:
-        """Hand over what is left; what takes longer than `FLUSH_SECONDS` is lost."""
-        await _ended(self.provider.shutdown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +88,18 @@ class Metrics:
         """Return all metrics, those of the process included, in the text format of Prometheus."""
         return generate_latest(self.registry)
 
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What is told to others; None for what is not."""
+
+    traces: Traces | None
+    metrics: Metrics | None
+
     async def aclose(self) -> None:
-        """Hand over the last values; what takes longer than `FLUSH_SECONDS` is lost."""
-        await _ended(self.provider.shutdown)
+        """Hand over what is left of all at once; what takes longer than `FLUSH_SECONDS` is lost."""
+        begun = (one for one in (self.traces, self.metrics) if one is not None)
+        await asyncio.gather(*(_ended(one.provider.shutdown) for one in begun))
 
 
 async def _ended(shutdown: Callable[[], None]) -> None:
@@ -104,12 +109,17 @@ async def _ended(shutdown: Callable[[], None]) -> None:
     await asyncio.to_thread(ending.join, FLUSH_SECONDS)
 
 
-def begin(environment: Mapping[str, str]) -> Export | None:
+def begin(environment: Mapping[str, str], durations: Durations) -> Telemetry:
+    """Begin to trace and to collect metrics, as far as the environment asks for it."""
+    return Telemetry(begin_traces(environment), begin_metrics(environment, durations))
+
+
+def begin_traces(environment: Mapping[str, str]) -> Traces | None:
     """Begin to export spans if the environment asks for it; None if it does not.
 
     What cannot be used is said in the log, and nothing is exported.
     """
-    return _begin_tracing() if _is_wanted(_Signal.TRACES, environment) else None
+    return _exported_traces() if _is_wanted(_Signal.TRACES, environment) else None
 
 
 def begin_metrics(environment: Mapping[str, str], durations: Durations) -> Metrics | None:
@@ -180,7 +190,7 @@ def _resource() -> Resource:
     return Resource.create({name: given.get(name, value) for name, value in own.items()})
 
 
-def _begin_tracing() -> Export | None:
+def _exported_traces() -> Traces | None:
     from opentelemetry.exporter.otlp.proto.grpc.exporter import (  # noqa: PLC0415 - on demand
         InvalidCompressionValueException,
     )
@@ -196,7 +206,7 @@ def _begin_tracing() -> Export | None:
     except (InvalidCompressionValueException, OSError, RuntimeError, ValueError) as error:
         _logger.warning("no traces are exported: %s", error)
         return None
-    return Export(provider.get_tracer(_SCOPE, __version__), provider)
+    return Traces(provider.get_tracer(_SCOPE, __version__), provider)
 
 
 def _exporting_reader(completion: _Completion) -> list[MetricReader]:
