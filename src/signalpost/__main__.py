@@ -23,7 +23,9 @@ def main() -> None:
     if command == "serve":
         signals.hold(signals.RELOADING)
     try:
-        from signalpost.cli.command import signalpost  # noqa: PLC0415 - may be missing
+        from signalpost.cli.command import load, signalpost  # noqa: PLC0415 - may be missing
+
+        load(command)
     except ModuleNotFoundError as missing:
         package = (missing.name or "signalpost").partition(".")[0]
         if package == "signalpost":

@@ -10,8 +10,8 @@ import pytest
 from tests.cli.processes import running
 
 FREE = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
-IMPORTING = "cygrpc"
-"""A library that is loaded about half way through the imports, by any command."""
+IMPORTING = "_rust"
+"""A library that is loaded in the midst of the imports, by any command: that of cryptography."""
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/maps").exists(), reason="/proc tells how far a process is"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from signalpost.cli.command import signalpost
+from signalpost.cli.command import COMMANDS, load, signalpost
 
 VARIABLES = {
     "--listen": "SIGNALPOST_LISTEN",
@@ -34,6 +34,14 @@ def test_every_command_is_listed_and_explained(name: str) -> None:
     code, text = invoke(name, "--help")
     assert code == 0
     assert name == "version" or f"    signalpost {name}" in text, "no example"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_listed_with_the_first_sentence_of_its_help(name: str) -> None:
+    command = load(name)
+    assert command is not None
+    assert command.help is not None
+    assert COMMANDS[name] == " ".join(command.help.split(".")[0].split()) + "."
 
 
 def test_help_of_serve_names_variable_and_default_of_each_flag() -> None:
