@@ -106,16 +106,25 @@ def _policy(settings: Settings) -> EgressPolicy:
 def _tell(settings: Settings) -> None:
     ports = "the default ones"
     if settings.egress_ports != DEFAULT_PORTS:
-        ports = _first(settings.egress_ports, write_ports)
+        ports = ports_in_words(settings, most=_MOST_TOLD)
     fields = {
-        "allowed": _first(settings.egress_allow, lambda some: ", ".join(map(str, some))),
+        "allowed": ranges_in_words(settings, most=_MOST_TOLD),
         "ports": ports,
         "ca_file": str(settings.egress_ca or ""),
     }
     _logger.info("read the egress settings anew", extra=fields)
 
 
-def _first(items: tuple[T, ...], write: Callable[[tuple[T, ...]], str]) -> str:
-    """Write the first of some items, and how many more there are."""
-    more = len(items) - _MOST_TOLD
-    return write(items[:_MOST_TOLD]) + (f" and {more} more" if more > 0 else "")
+def ranges_in_words(settings: Settings, *, most: int) -> str:
+    """Write the first of the ranges that are allowed, and how many more there are."""
+    return _first(settings.egress_allow, lambda some: ", ".join(map(str, some)), most=most)
+
+
+def ports_in_words(settings: Settings, *, most: int) -> str:
+    """Write the first of the ports that are allowed, and how many more there are."""
+    return _first(settings.egress_ports, write_ports, most=most)
+
+
+def _first(items: tuple[T, ...], write: Callable[[tuple[T, ...]], str], *, most: int) -> str:
+    more = len(items) - most
+    return write(items[:most]) + (f" and {more} more" if more > 0 else "")

@@ -38,9 +38,20 @@ def test_dev_is_said_at_start(tmp_path: Path) -> None:
     ports = ("--egress-ports", "443,8000-8999")
     with running("serve", *FREE, *flags, *ports, cwd=tmp_path) as served:
         served.wait_for(r"gRPC .*\(reflection on\)$")
-        served.wait_for(r"10\.0\.0\.0/8, fd00::/8 allowed")
-        served.wait_for(r"ports +443, 8000-8999 and no others$")
+        served.wait_for(r"egress +public addresses, and 10\.0\.0\.0/8, fd00::/8$")
+        served.wait_for(r"ports +only 443, 8000-8999$")
         served.wait_for(r"--dev .*plain http.*for development only$")
+
+
+def test_of_many_ranges_and_ports_the_first_are_said_and_how_many_there_are(tmp_path: Path) -> None:
+    (tmp_path / "ranges").write_text("".join(f"10.{number}.0.0/16\n" for number in range(200)))
+    ports = ",".join(map(str, range(2000, 2010)))
+    flags = ("--egress-allow", "@ranges", "--egress-ports", ports)
+    with running("serve", *FREE, *flags, cwd=tmp_path) as served:
+        served.wait_for(
+            r"egress +public addresses, and 10\.0\.0\.0/16, .*, 10\.4\.0\.0/16 and 195 more$"
+        )
+        served.wait_for(r"ports +only 2000, 2001, 2002, 2003, 2004 and 5 more$")
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 import click
 import uvloop
 
-from signalpost import __version__, app
+from signalpost import __version__, app, egress
 from signalpost.cli import options
 from signalpost.cli.terminal import visible
-from signalpost.domain.egress_ports import DEFAULT_PORTS, write_ports
+from signalpost.domain.egress_ports import DEFAULT_PORTS
 from signalpost.settings import Settings
 from signalpost.telemetry import logs
+
+_MOST_TOLD: Final = 5
+"""Ranges or ports that are told at the start: they are to fit into a line."""
 
 
 @click.command()
@@ -71,10 +75,10 @@ def _announcement(settings: Settings, running: app.Running) -> str:
         f"  database   {visible(settings.database)}",
     ]
     if settings.egress_allow:
-        ranges = ", ".join(str(network) for network in settings.egress_allow)
-        lines.append(f"  egress     {ranges} allowed besides public addresses")
+        ranges = egress.ranges_in_words(settings, most=_MOST_TOLD)
+        lines.append(f"  egress     public addresses, and {ranges}")
     if settings.egress_ports != DEFAULT_PORTS:
-        lines.append(f"  ports      {write_ports(settings.egress_ports)} and no others")
+        lines.append(f"  ports      only {egress.ports_in_words(settings, most=_MOST_TOLD)}")
     if settings.egress_ca:
         lines.append(f"  trusting   {visible(str(settings.egress_ca))} besides the system's roots")
     if settings.dev:
