@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TextIO
@@ -34,7 +36,10 @@ class JsonFormatter(logging.Formatter):
         fields |= islice(vars(record).items(), _STANDARD, None)
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
-        return orjson.dumps(fields, default=str).decode()
+        try:
+            return orjson.dumps(fields, default=str).decode()
+        except orjson.JSONEncodeError:  # such as half of a character in the name of a file
+            return json.dumps(fields, default=str)
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -51,14 +56,14 @@ class _Handler(logging.StreamHandler[TextIO]):
         """Write a line."""
         super().emit(record)
         if record.levelno >= logging.WARNING:
-            super().flush()
+            self._flush_now()
 
     def flush(self) -> None:
         """See to it that what was written gets out soon; outside of an event loop, at once."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            super().flush()
+            self._flush_now()
             return
         if not self._scheduled:
             self._scheduled = True
@@ -66,7 +71,14 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def _flush_now(self) -> None:
         self._scheduled = False
-        super().flush()
+        # On a full disk, or where nobody reads on, whoever has something to say goes on.
+        with suppress(OSError):
+            super().flush()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name elsewhere
+        """Tell of what cannot be written, unless that is because nothing can be."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def configure(*, level: str = "info") -> None:
