@@ -37,6 +37,9 @@ class Dialer:
         addresses = self._guard.judge(host, found, port=port, ranges=trail.allowed)
         trail.begin(Phase.CONNECT)
         deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
+        if trail.deadline is not None:
+            # Or the first of two addresses might have all the time there is.
+            deadline = min(deadline, trail.deadline)
         dialled = await _dial_any(addresses[:MAX_ADDRESSES], port, trail, deadline=deadline)
         trail.end()
         connection = Connection(trail.peer)
