@@ -108,6 +108,17 @@ def test_surplus_in_the_same_breath_is_noticed(status: int, surplus: bytes) -> N
     assert answer.has_surplus
 
 
+@pytest.mark.parametrize("size", [10, MAX_HEAD_BYTES - 3000])
+def test_a_second_answer_in_the_same_breath_adds_nothing_to_the_first(size: int) -> None:
+    filling = b"X: %b\r\n" % (b"x" * size)
+    first = b"HTTP/1.1 200 OK\r\n" + filling + b"Content-Length: 2\r\n\r\nok"
+    second = b"HTTP/1.1 500 " + b"y" * 5000 + b"\r\nContent-Length: 3\r\n\r\nbad"
+    cut = len(first) - 9000 if size > 9000 else 0
+    answer = read(first[:cut], first[cut:] + second, end=False)
+    assert (answer.status_code, bytes(answer.body), answer.body_bytes) == (200, b"ok", 2)
+    assert answer.has_surplus
+
+
 @pytest.mark.parametrize(
     "start",
     [

@@ -158,7 +158,8 @@ class Answer:
 
     def on_status(self, reason: bytes) -> None:
         """Take the reason, which says nothing."""
-        self._head_bytes += len(reason)
+        if not self.has_head:
+            self._head_bytes += len(reason)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers are passed over."""
@@ -179,6 +180,8 @@ class Answer:
 
     def on_body(self, body: bytes) -> None:
         """Keep the beginning of the body, and count all of it."""
+        if self.is_complete:
+            return
         if len(self.body) < MAX_RESPONSE_KEPT:
             self.body += body[: MAX_RESPONSE_KEPT - len(self.body)]
         self.body_bytes += len(body)
