@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -126,6 +127,12 @@ class _Server(ThreadingHTTPServer):
         if ":" in host:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Pass over clients that go away, such as probes that only connect; log anything else."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            _logger.error("a request for a page failed", exc_info=error)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import struct
 from pathlib import Path
 
 import grpc
@@ -173,3 +174,16 @@ def test_probes_may_ask_for_the_head_alone_and_learn_no_versions(tmp_path: Path)
     assert "python" not in str([*shown.headers.items(), *posted.headers.items()]).lower()
     assert posted.status_code == 501
     assert "<" not in posted.text
+
+
+def test_a_probe_that_only_connects_and_resets_leaves_no_trace(tmp_path: Path) -> None:
+    with running("serve", *FREE, cwd=tmp_path) as served:
+        url = httpx.URL(served.wait_for(r"health +(\S+), /readyz and /metrics$")[1])
+        for sent in (b"", b"GET /hea", b"GET /metrics HTTP/1.0\r\n\r\n"):
+            with socket.create_connection((url.host, url.port)) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                probe.sendall(sent)
+        assert httpx.get(url, timeout=30).status_code == 200
+        code, errors = served.end()
+    assert code == 0
+    assert [line for line in errors.splitlines() if not line.startswith('{"time"')] == []
