@@ -31,16 +31,19 @@ _M_MMAP_THRESHOLD: Final = -3
 
 _MOST_REQUEST_BYTES: Final = 256 * _MIB
 
-_BYTES_A_STREAM: Final = 64 * _MIB
-"""So few streams that the largest requests on all of them at once take an eighth of all."""
+_BYTES_A_CALLER: Final = _MIB // 4
+"""What gRPC takes in of a request that nobody reads yet, and the call, are half of it."""
+
+_BYTES_A_STREAM: Final = 1 * _MIB
+"""As large as a request may be: few of them are at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
     """How many attempts may be under way, how many connections kept, and how large caches may be.
 
-    `streams` may publish at once, large requests that wait have `request_bytes`; `memory` is all
-    there is.
+    `streams` may publish at once, the requests of `callers` wait to be read, and large ones that
+    wait to be worked on have `request_bytes`; `memory` is all there is.
 
     A connection is an open file. Without any left neither callers nor endpoints can be connected
     to, and nothing says whose fault that is; without memory the system ends the process, and the
@@ -51,6 +54,7 @@ class Share:
     kept: int
     cache_bytes: int
     request_bytes: int
+    callers: int
     streams: int
     memory: int
 
@@ -68,13 +72,10 @@ class Share:
             min(kept, max(_FEWEST, min(quarter, spare // 4 // _KEPT_BYTES))),
             max(_MIB, spare // 4),
             min(_MOST_REQUEST_BYTES, memory // 16),
-            max(1, memory // _BYTES_A_STREAM),
+            max(_FEWEST, memory // _BYTES_A_CALLER),
+            max(_FEWEST, memory // _BYTES_A_STREAM),
             memory,
         )
-
-    def has_plenty(self) -> bool:
-        """Tell whether the process has less than three quarters of its memory in use."""
-        return resident_bytes() < self.memory // 4 * 3
 
 
 def resident_bytes() -> int:

@@ -45,6 +45,18 @@ async def test_call_without_a_deadline_that_counts_ends_at_that_of_the_server(
     assert len(await service.stored()) == 3
 
 
+@pytest.mark.parametrize("method", ["Publish", "WatchEvents"])
+async def test_call_whose_request_does_not_come_ends_at_that_deadline(
+    service: Service, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(boundary, "CEILING_SECONDS", 0.05)
+    kind: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
+    kind = service.channel.stream_stream(f"/signalpost.v1.EventService/{method}")
+    failure = await failure_of(kind().read())
+    assert failure.code is DEADLINE_EXCEEDED
+    assert failure.message == "the call took longer than the 0.05 s that the server gives it"
+
+
 async def test_deadline_of_the_client_ends_the_call(service: Service) -> None:
     async with held_writer(service.store):
         call = service.events.Publish(PublishRequest(events=EVENTS), timeout=0.001)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import Awaitable, Iterator
 
 import grpc
 import grpc.aio
@@ -10,7 +10,12 @@ import pytest
 
 from signalpost.v1.delivery_pb2 import Delivery
 from signalpost.v1.event_pb2 import Event
-from signalpost.v1.event_service_pb2 import PublishRequest, PublishStreamRequest
+from signalpost.v1.event_service_pb2 import (
+    PublishRequest,
+    PublishStreamRequest,
+    PublishStreamResponse,
+    WatchEventsRequest,
+)
 from tests.api.service import failure_of
 from tests.conftest import Require
 from tests.e2e.control_group import MemoryGroup, can_bound_memory
@@ -18,6 +23,11 @@ from tests.e2e.receiver import Receiver
 from tests.e2e.service import Service, connected
 from tests.e2e.test_little_memory import MEMORY, large
 from tests.e2e.test_publish_stream import stored
+
+IDLE = 120
+"""How many streams are open, so many that what they send at once is more than the memory."""
+
+Stream = grpc.aio.StreamStreamCall[PublishStreamRequest, PublishStreamResponse]
 
 CALLS = int(os.environ.get("SIGNALPOST_TEST_LARGE_CALLS", "32"))
 """How many large requests there are at once, half as many streams with them."""
@@ -47,20 +57,25 @@ async def publish(service: Service, name: str) -> list[str]:
     return []
 
 
-async def stream(service: Service, name: str) -> list[str]:
-    """Do the same by a stream, which is held back for a while, and refused if that is too long."""
-
-    async def requests() -> AsyncIterator[PublishStreamRequest]:
-        yield PublishStreamRequest(events=events_of(name))
-
-    call = service.events.PublishStream(requests(), timeout=60)
+async def send(call: Stream, *events: Event) -> list[str]:
+    """Send events over an open stream; return the IDs of what is accepted, none if it ends."""
     try:
-        return [item.result.event_id async for answer in call for item in answer.items]
+        await call.write(PublishStreamRequest(events=events))
+        answer = await call.read()
     except grpc.aio.AioRpcError as error:
         # So says this client of any stream that ends while it still sends.
         if error.details() != "Internal error from Core":
             await assert_it_may_come_again(call.read())
-    return []
+        return []
+    assert isinstance(answer, PublishStreamResponse)
+    return [item.result.event_id for item in answer.items]
+
+
+async def watch(service: Service) -> None:
+    """Ask for events by a request that is larger than it may be."""
+    call = service.events.WatchEvents(WatchEventsRequest(cursor="a" * 7_000_000), timeout=60)
+    failure = await failure_of(call.read())
+    assert failure.reason in {"TOO_LARGE", "OVERLOADED"}
 
 
 async def assert_it_may_come_again(call: Awaitable[object]) -> None:
@@ -89,8 +104,12 @@ async def test_many_large_requests_wait_or_are_refused_and_small_ones_go_on(
     small = asyncio.create_task(publish_small(service, done))
     answers = await asyncio.gather(
         *(publish(service, f"u{number}") for number in range(CALLS)),
-        *(stream(service, f"s{number}") for number in range(CALLS // 2)),
+        *(
+            send(service.events.PublishStream(timeout=60), *events_of(f"s{number}"))
+            for number in range(CALLS // 2)
+        ),
     )
+    await asyncio.gather(*(watch(service) for _ in range(CALLS)))
     done.set()
     accepted = [*(one for answer in answers for one in answer), *await small]
     assert group.kills() == 0
@@ -100,5 +119,33 @@ async def test_many_large_requests_wait_or_are_refused_and_small_ones_go_on(
     deliveries = await service.drained()
     assert {delivery.state for delivery in deliveries} == {Delivery.SUCCEEDED}
     assert len(deliveries) == len(accepted)
+    assert group.kills() == 0
+    assert await service.stop() == 0
+
+
+async def test_many_idle_streams_hold_up_nobody_and_may_all_send_much_at_once(
+    group: MemoryGroup, service: Service
+) -> None:
+    service.within = group.within
+    await service.start()
+    streams = [service.events.PublishStream() for _ in range(IDLE)]
+    accepted: list[str] = []
+    for number, call in enumerate(streams):
+        accepted += await send(call, connected(f"idle-{number}"))
+    assert len(accepted) == IDLE
+    done = asyncio.Event()
+    small = asyncio.create_task(publish_small(service, done))
+    answers = await asyncio.gather(
+        *(send(call, *events_of(f"s{number}")) for number, call in enumerate(streams))
+    )
+    done.set()
+    accepted += [*(one for answer in answers for one in answer), *await small]
+    assert any(answers)
+    assert not all(answers)
+    left = [call for call in streams if not call.done()]
+    for number, call in enumerate(left):
+        accepted += await send(call, connected(f"left-{number}"))
+    assert f"left-{len(left) - 1}" in accepted
+    assert sorted(await stored(service)) == sorted(accepted)
     assert group.kills() == 0
     assert await service.stop() == 0

@@ -1,23 +1,17 @@
-"""How requests are let in, and wait for their turn."""
+"""How much of requests is let in, and how large ones wait for their turn."""
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from signalpost.api import intake
-from signalpost.api.intake import Intake
+from signalpost.api.intake import SMALL_BYTES, Intake, Streamed
 from signalpost.domain.errors import Overloaded
 from signalpost.process import Share
 
 MIB = 2**20
 LITTLE = Share.of(files=65_536, memory=256 * MIB, attempts=512, kept=2000)
-FREE, FULL = replace(LITTLE, memory=2**50), replace(LITTLE, memory=0)
-"""The same, with much of the memory free and with none."""
-
-ARRIVALS = 2
-"""As many as there are at once with little memory."""
-
 LARGE = 4 * MIB
 
 
@@ -25,105 +19,6 @@ async def turns(count: int = 20) -> None:
     """Let all others go on for so many turns of the loop, by default as far as they can."""
     for _ in range(count):
         await asyncio.sleep(0)
-
-
-@dataclass
-class Arrival:
-    """A request that comes when it is told to."""
-
-    begun: bool = False
-    there: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def read(self) -> bytes:
-        self.begun = True
-        await self.there.wait()
-        return b"request"
-
-
-class Crowd:
-    """Many requests that arrive at once."""
-
-    def __init__(self, found: Intake, count: int) -> None:
-        self.arrivals = [Arrival() for _ in range(count)]
-        self.tasks = [asyncio.create_task(found.arrive(one.read)) for one in self.arrivals]
-
-    @property
-    def begun(self) -> list[int]:
-        return [number for number, one in enumerate(self.arrivals) if one.begun]
-
-    async def end(self) -> None:
-        for one in self.arrivals:
-            one.there.set()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-
-
-async def test_few_requests_come_in_at_once_and_the_others_in_their_order() -> None:
-    crowd = Crowd(Intake(LITTLE), 7)
-    await turns()
-    assert crowd.begun == [0, 1]
-    crowd.arrivals[1].there.set()
-    await turns()
-    assert crowd.begun == [0, 1, 2]
-    await crowd.end()
-    assert [task.result() for task in crowd.tasks] == [b"request"] * 7
-
-
-async def test_caller_that_goes_away_gives_its_place_to_the_next() -> None:
-    found = Intake(LITTLE)
-    crowd = Crowd(found, 7)
-    await turns()
-    crowd.tasks[2].cancel()
-    await turns()
-    crowd.arrivals[0].there.set()
-    await turns()
-    assert crowd.begun == [0, 1, 3]
-    crowd.tasks[1].cancel()
-    await turns()
-    assert crowd.begun == [0, 1, 3, 4]
-    await crowd.end()
-    again = Crowd(found, ARRIVALS + 1)
-    await turns()
-    assert again.begun == [0, 1]
-    await again.end()
-
-
-async def test_caller_that_goes_away_with_a_place_gives_it_to_the_next() -> None:
-    crowd = Crowd(Intake(LITTLE), 6)
-    await turns()
-    crowd.arrivals[0].there.set()
-    await turns(1)
-    # The next one has its place by now, and has not begun to read.
-    assert crowd.tasks[0].done()
-    assert 2 not in crowd.begun
-    crowd.tasks[2].cancel()
-    await turns()
-    assert 3 in crowd.begun
-    await crowd.end()
-
-
-async def test_those_that_send_nothing_hold_up_others_for_a_moment_only(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(intake, "PATIENCE_SECONDS", 0.01)
-    crowd = Crowd(Intake(FREE), ARRIVALS + 1)
-    crowd.arrivals[ARRIVALS].there.set()
-    assert await crowd.tasks[ARRIVALS] == b"request"
-    assert not any(task.done() for task in crowd.tasks[:ARRIVALS])
-    await crowd.end()
-
-
-async def test_no_more_come_in_when_they_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "PATIENCE_SECONDS", 0.01)
-    found = Intake(FULL)
-    crowd = Crowd(found, ARRIVALS + 1)
-    with pytest.raises(Overloaded):
-        await crowd.tasks[ARRIVALS]
-    assert not crowd.arrivals[ARRIVALS].begun
-    await crowd.end()
-    again = Crowd(found, ARRIVALS + 1)
-    await turns()
-    assert again.begun == [0, 1]
-    await again.end()
 
 
 class Work:
@@ -212,19 +107,71 @@ async def test_who_goes_away_as_its_turn_comes_gives_it_to_the_next() -> None:
     await third.end()
 
 
-async def test_stream_waits_for_another_one_to_end_but_not_for_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_who_went_away_does_not_count_among_those_that_wait() -> None:
     found = Intake(LITTLE)
-    for _ in range(LITTLE.streams):
-        await found.join()
-    waiting = asyncio.create_task(found.join())
+    works = [Work(found) for _ in range(5)]
     await turns()
-    assert not waiting.done()
-    found.leave()
-    await waiting
-    monkeypatch.setattr(intake, "STREAM_PATIENCE_SECONDS", 0.01)
-    with pytest.raises(Overloaded, match="4 streams publish, the most there is memory for"):
-        await found.join()
-    found.leave()
-    await found.join()
+    works[3].task.cancel()
+    last = Work(found)
+    for one in (works[0], works[1], works[2], works[4], last):
+        assert await begun(one) == [True]
+        await one.end()
+
+
+async def test_there_are_only_so_many_streams() -> None:
+    found = Intake(LITTLE)
+    with ExitStack() as streams:
+        for _ in range(LITTLE.streams):
+            streams.enter_context(found.stream())
+        with pytest.raises(Overloaded, match="256 streams publish, the most there is memory for"):
+            streams.enter_context(found.stream())
+    with found.stream():
+        pass
+
+
+@dataclass
+class Stream:
+    """A stream of requests, whose next one comes when it is told to."""
+
+    found: Intake
+    begun: bool = False
+    there: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def next(self, *, after: int) -> asyncio.Task[bytes]:
+        return asyncio.create_task(self.found.arrive_next(self._read, after=after))
+
+    async def _read(self) -> bytes:
+        self.begun = True
+        await self.there.wait()
+        return b"request"
+
+
+@pytest.mark.parametrize(
+    ("after", "plenty", "at_once"),
+    [(0, True, 20), (SMALL_BYTES, True, 20), (SMALL_BYTES + 1, True, 2), (0, False, 2)],
+)
+async def test_streams_wait_for_others_where_much_is_to_be_expected_and_if_memory_is_short(
+    *, after: int, plenty: bool, at_once: int
+) -> None:
+    # So much memory that it is not looked at.
+    found = Intake(replace(LITTLE, memory=2**50))
+    found._late.have_plenty = plenty
+    streams = [Stream(found) for _ in range(20)]
+    tasks = [one.next(after=after) for one in streams]
+    await turns()
+    assert sum(one.begun for one in streams) == at_once
+    for one in streams:
+        one.there.set()
+    assert await asyncio.gather(*tasks) == [b"request"] * 20
+
+
+async def test_no_more_is_read_from_streams_while_too_much_is_in_work() -> None:
+    streamed = Streamed(10)
+    streamed.begin(9)
+    await streamed.room()
+    streamed.begin(9)
+    waiting = [asyncio.create_task(streamed.room()) for _ in range(2)]
+    await turns()
+    assert not any(task.done() for task in waiting)
+    streamed.end(9)
+    await asyncio.gather(*waiting)

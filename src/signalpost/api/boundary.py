@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -53,6 +53,7 @@ Method = Callable[[Any, "Call"], Awaitable[Message]]
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _Answer = TypeVar("_Answer")
+_Request = TypeVar("_Request", bound=Message)
 _Response_contra = TypeVar("_Response_contra", bound=Message, contravariant=True)
 
 _logger: Final = logging.getLogger(__name__)
@@ -66,7 +67,21 @@ class Respond(Protocol[_Response_contra]):
         ...
 
 
-StreamMethod = Callable[[AsyncIterator[Any], Respond[Any], "Call"], Awaitable[None]]
+class Received(Generic[_Request]):
+    """A request of a stream, of so many bytes as its `size`, that is not looked at yet."""
+
+    def __init__(self, kind: type[_Request], data: bytes) -> None:
+        self.size = len(data)
+        self._kind = kind
+        self._data = data
+
+    def parse(self) -> _Request:
+        """Return the request, once. Raises RequestInvalid."""
+        data, self._data = self._data, b""
+        return parse(self._kind, data)
+
+
+StreamMethod = Callable[[AsyncIterator[Received[Any]], Respond[Any], "Call"], Awaitable[None]]
 """A servicer's method with streams both ways."""
 
 WatchMethod = Callable[[Any, Respond[Any], "Call"], Awaitable[None]]
@@ -150,15 +165,15 @@ class Boundary:
         async def answer(call: Call, context: _Context) -> bytes:
             seconds = CEILINGS_SECONDS.get(descriptor.name, CEILING_SECONDS)
             call.refuse_two_credentials()
-            data: object = await self._intake.arrive(context.read)
-            if not isinstance(data, bytes):
-                raise RequestInvalid([Violation("", Reason.FIELD_INVALID, "there is no request")])
             limit = asyncio.timeout(seconds)
             try:
                 async with limit:
+                    data = await self._only(context)
                     if len(data) <= SMALL_BYTES:
                         response = await work(data, call)
                     else:
+                        # That it came slowly is no reason to have less time for it.
+                        limit.reschedule(asyncio.get_running_loop().time() + seconds)
                         async with self._intake.work(len(data), bounded=False):
                             response = await work(data, call)
             except TimeoutError:
@@ -179,52 +194,75 @@ class Boundary:
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         kind = GetMessageClass(descriptor.input_type)
 
-        async def answer(data: bytes, call: Call, context: _Context) -> None:
-            call.refuse_two_credentials()
+        async def read(context: _Context) -> Message:
+            limit = asyncio.timeout(CEILING_SECONDS)
+            try:
+                async with limit:
+                    data = await self._only(context)
+            except TimeoutError:
+                raise _TooLate(CEILING_SECONDS) from None
             failpoints.hit("handler")
-            request = parse(kind, data)
+            return parse(kind, data)
+
+        async def answer(call: Call, context: _Context) -> None:
+            call.refuse_two_credentials()
+            request = await read(context)
             await self._until_drained(lambda: method(request, _responder(context), call))
 
-        async def handle(data: bytes, context: _Context) -> None:
-            call = Call(context)
-            await self._guard(answer(data, call, context), call, context, descriptor)
+        return self._handler_of_both(answer, descriptor)
 
-        # It writes to the context, as a handler may that returns no iterator.
-        handler = cast("Callable[..., AsyncIterator[bytes]]", handle)
-        return grpc.unary_stream_rpc_method_handler(handler)
+    async def _only(self, context: _Context) -> bytes:
+        """Read the one request of a call. Raises RequestInvalid if there is none, Overloaded."""
+        data: object = await self._intake.arrive(context.read)
+        if not isinstance(data, bytes):
+            raise RequestInvalid([Violation("", Reason.FIELD_INVALID, "there is no request")])
+        return data
 
     def _streams(
         self, descriptor: MethodDescriptor, method: StreamMethod
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         kind = GetMessageClass(descriptor.input_type)
 
-        async def parsed(stream: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-            while (data := await self._next(stream)) is not None:
+        async def received(context: _Context) -> AsyncIterator[Received[Message]]:
+            size = 0
+            while (data := await self._next(context, after=size)) is not None:
                 failpoints.hit("handler")
-                request = [parse(kind, data)]
+                size = len(data)
+                request = [Received(kind, data)]
                 # Nothing here may hold either while it is worked on.
                 del data
                 yield request.pop()
 
-        async def answer(stream: AsyncIterator[bytes], call: Call, context: _Context) -> None:
+        async def answer(call: Call, context: _Context) -> None:
             call.refuse_two_credentials()
-            await self._until_drained(self._intake.join)
-            try:
-                await method(parsed(stream), _responder(context), call)
-            finally:
-                self._intake.leave()
+            with self._intake.stream():
+                await method(received(context), _responder(context), call)
 
-        async def handle(stream: AsyncIterator[bytes], context: _Context) -> None:
+        return self._handler_of_both(answer, descriptor)
+
+    def _handler_of_both(
+        self,
+        answer: Callable[[Call, _Context], Awaitable[None]],
+        descriptor: MethodDescriptor,
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Serve what reads from and writes to the context, when it says so."""
+
+        async def handle(_: AsyncIterator[bytes], context: _Context) -> None:
             call = Call(context)
-            await self._guard(answer(stream, call, context), call, context, descriptor)
+            await self._guard(answer(call, context), call, context, descriptor)
 
-        # It writes to the context, as a handler may that returns no iterator.
+        # A handler may return no iterator.
         handler = cast("Callable[..., AsyncIterator[bytes]]", handle)
         return grpc.stream_stream_rpc_method_handler(handler)
 
-    async def _next(self, stream: AsyncIterator[bytes]) -> bytes | None:
+    async def _next(self, context: _Context, *, after: int) -> bytes | None:
         """Read from a stream; None at its end. Raises Overloaded if nothing more is read."""
-        return await self._until_drained(lambda: anext(stream, None))
+
+        async def read() -> bytes | None:
+            data: object = await self._intake.arrive_next(context.read, after=after)
+            return data if isinstance(data, bytes) else None
+
+        return await self._until_drained(read)
 
     async def _until_drained(self, begin: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Await what `begin` begins, and cancel it when the server drains. Raises Overloaded."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from signalpost.api import status
 from signalpost.api.aside import Aside
-from signalpost.api.boundary import Call, Respond
+from signalpost.api.boundary import Call, Received, Respond
 from signalpost.api.checks import check, demand
 from signalpost.api.convert_events import (
     event_draft,
@@ -83,7 +83,7 @@ class EventServicer:
 
     async def PublishStream(
         self,
-        requests: AsyncIterator[PublishStreamRequest],
+        requests: AsyncIterator[Received[PublishStreamRequest]],
         respond: Respond[PublishStreamResponse],
         call: Call,
     ) -> None:
@@ -91,19 +91,20 @@ class EventServicer:
         traceparent = call.traceparent()
         turn = asyncio.Lock()
 
-        async def answer(request: PublishStreamRequest) -> PublishStreamResponse:
-            size = request.ByteSize()
+        async def answer(received: Received[PublishStreamRequest]) -> PublishStreamResponse:
+            size = received.size
             async with AsyncExitStack() as work:
                 async with turn:  # None may overtake a large one.
                     if size > SMALL_BYTES:
                         await work.enter_async_context(self._intake.work(size, bounded=True))
+                    request = received.parse()
                     drafts = await self._aside.do(
                         lambda: _drafts_apart(request, traceparent=traceparent), size=size
                     )
                 results = await self._publisher.publish_each(drafts)
             return PublishStreamResponse(items=_items(results))
 
-        await Pipeline(answer, respond).run(requests)
+        await Pipeline(answer, respond, streamed=self._intake.streamed).run(requests)
 
     async def GetEvent(self, request: GetEventRequest, _: Call) -> GetEventResponse:
         """Show an event."""

@@ -8,7 +8,7 @@ its fields, one by one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -29,8 +29,10 @@ _PUBLISHING: Final = (PublishRequest.DESCRIPTOR, PublishStreamRequest.DESCRIPTOR
 _EVENTS: Final = PublishRequest.DESCRIPTOR.fields_by_name["events"].number
 _MOST_FIELDS: Final = 2 * MAX_EVENTS
 
+_Request = TypeVar("_Request", bound=Message)
 
-def parse(kind: type[Message], data: bytes) -> Message:
+
+def parse(kind: type[_Request], data: bytes) -> _Request:
     """Read a request. Raises RequestInvalid."""
     limit = MAX_PUBLISH_BYTES if kind.DESCRIPTOR in _PUBLISHING else MAX_REQUEST_BYTES
     if len(data) > limit:

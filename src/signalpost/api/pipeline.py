@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
+
+from signalpost.api.intake import Streamed
 
 MOST_UNANSWERED: Final = 16
 """Most requests without an answer."""
@@ -18,24 +20,37 @@ MOST_UNANSWERED: Final = 16
 MOST_UNANSWERED_BYTES: Final = 1024 * 1024
 """With so many bytes unanswered, nothing more is read."""
 
-_Request = TypeVar("_Request", bound=Message)
+
+class Sized(Protocol):
+    """A request; `size` is how many bytes it has."""
+
+    @property
+    def size(self) -> int:
+        """Return that."""
+        ...
+
+
+_Request = TypeVar("_Request", bound=Sized)
 _Response = TypeVar("_Response", bound=Message)
 
 
 class Pipeline(Generic[_Request, _Response]):
     """Begins to answer each request as it comes, and responds in their order.
 
-    `answer` is begun for one request after the other, `respond` hands its answer over. Runs
-    once.
+    `answer` is begun for one request after the other, `respond` hands its answer over. Nothing
+    is read while all streams together have too much in work (`streamed`). Runs once.
     """
 
     def __init__(
         self,
         answer: Callable[[_Request], Coroutine[None, None, _Response]],
         respond: Callable[[_Response], Awaitable[None]],
+        *,
+        streamed: Streamed,
     ) -> None:
         self._answer = answer
         self._respond = respond
+        self._streamed = streamed
         self._under_way: asyncio.Queue[tuple[asyncio.Task[_Response], int] | None]
         self._under_way = asyncio.Queue()
         self._tasks: set[asyncio.Task[_Response]] = set()
@@ -65,16 +80,29 @@ class Pipeline(Generic[_Request, _Response]):
 
     async def _read(self, requests: AsyncIterator[_Request]) -> None:
         try:
+            await self._streamed.room()
             async for request in requests:
-                task = asyncio.create_task(self._answer(request))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                size = request.ByteSize()
-                self._under_way.put_nowait((task, size))
-                self._weigh(1, size)
+                self._begin(request)
+                # It must not be held until there is room for the next one.
+                del request
                 await self._room.wait()
+                await self._streamed.room()
         finally:
             self._under_way.put_nowait(None)
+
+    def _begin(self, request: _Request) -> None:
+        size = request.size
+        task = asyncio.create_task(self._answer(request))
+        self._tasks.add(task)
+        self._streamed.begin(size)
+
+        def end(task: asyncio.Task[_Response]) -> None:
+            self._tasks.discard(task)
+            self._streamed.end(size)
+
+        task.add_done_callback(end)
+        self._under_way.put_nowait((task, size))
+        self._weigh(1, size)
 
     def _weigh(self, count: int, size: int) -> None:
         self._count += count

@@ -86,9 +86,10 @@ class EventServiceServicer:
 
         A request that is itself malformed (no event, more than 1000, too large)
         ends the call with the status that `Publish` would give. So does storage
-        that fails (`UNAVAILABLE`) or is full (`RESOURCE_EXHAUSTED`). Events without
-        an answer may or may not be stored: send them again, with the same IDs, over
-        a new call.
+        that fails (`UNAVAILABLE`) or is full (`RESOURCE_EXHAUSTED`), and a server that
+        shuts down or that is sent more at once than it has memory for (`OVERLOADED`).
+        Events without an answer may or may not be stored: send them again, with the
+        same IDs, over a new call.
 
         The server stops reading while too much is unanswered (16 requests, or 1 MiB),
         so the flow control of HTTP/2 holds the client back. To end, half-close and read on until the
