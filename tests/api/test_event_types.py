@@ -132,6 +132,11 @@ async def test_schema_may_be_deeper_than_a_payload_and_not_without_end(service: 
 async def test_everything_that_is_wrong_with_it_is_told_at_once(service: Service) -> None:
     failure = await failure_of(create(service, name="tenant.x", schema=struct(type=1)))
     assert set(failure.violations) == {"event_type.name", "event_type.schema"}
+    wrong: dict[str, Any] = {"resource_type": "X", "schema": struct(type=1)}
+    failure = await failure_of(create(service, name="no name", **wrong))
+    paths = ("name", "resource_type", "schema")
+    assert failure.violations == {f"event_type.{path}": "FIELD_INVALID" for path in paths}
+    assert failure.message.endswith("(and 2 more)")
 
 
 async def test_request_without_an_event_type_is_refused(service: Service) -> None:

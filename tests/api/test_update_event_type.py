@@ -65,8 +65,10 @@ async def test_update_that_changes_nothing_stores_nothing(service: Service) -> N
 
 async def test_update_refuses_every_path_that_is_none(service: Service) -> None:
     made = await create(service)
-    failure = await failure_of(update(service, "description", "nope", "name.x", description="d"))
+    masked = ("description", "nope", "name.x")
+    failure = await failure_of(update(service, *masked, description="d", resource_type="X"))
     paths = {f"update_mask.paths[{at}]": "FIELD_INVALID" for at in (1, 2)}
+    paths["event_type.resource_type"] = "FIELD_INVALID"
     assert (failure.code, failure.violations) == (INVALID, paths)
     assert await get(service) == made
 

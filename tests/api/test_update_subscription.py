@@ -190,6 +190,42 @@ async def test_what_would_be_wrong_is_reported_and_changes_nothing(service: Serv
     assert await current(service) == before
 
 
+async def test_all_that_would_be_wrong_is_reported_at_once(service: Service) -> None:
+    await service.subscribe(subscription_id="s", **FULL)
+    wrong: dict[str, Any] = {"display_name": "x" * 64, "labels": {"": "empty"}}
+    failure = await failure_of(update(service, "labels", "nonsense", **wrong))
+    assert failure.violations == {
+        "subscription.display_name": "FIELD_INVALID",
+        'subscription.labels[""]': "FIELD_INVALID",
+        "update_mask.paths[1]": "FIELD_INVALID",
+    }
+    failure = await failure_of(
+        update(
+            service,
+            "endpoint_uri",
+            "headers",
+            "filter",
+            "retry_policy.max_backoff",
+            endpoint_uri="http://plain.example.com/",
+            headers={"Host": "x"},
+            filter=EventFilter(event_types=["no.such"]),
+            retry_policy=RetryPolicy(max_backoff=Duration(seconds=8)),
+        )
+    )
+    assert failure.violations == {
+        "subscription.filter.event_types[0]": "EVENT_TYPE_UNKNOWN",
+        "subscription.retry_policy.max_backoff": "FIELD_INVALID",
+        "subscription.endpoint_uri": "ENDPOINT_FORBIDDEN",
+        'subscription.headers["Host"]': "FIELD_INVALID",
+    }
+    nameless = UpdateSubscriptionRequest(subscription=Subscription(display_name="x" * 64))
+    failure = await failure_of(service.subscriptions.UpdateSubscription(nameless))
+    assert set(failure.violations) == {
+        "subscription.display_name",
+        "subscription.subscription_id",
+    }
+
+
 async def test_of_delays_the_merged_policy_counts(service: Service) -> None:
     await service.subscribe(subscription_id="s", **FULL)
     before = await current(service)

@@ -18,7 +18,7 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from signalpost.delivery.worker import LEASE
 from signalpost.domain.delivery import DeliveryState, FailureReason
-from signalpost.domain.errors import StateInvalid
+from signalpost.domain.errors import StateInvalid, Violation
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import DeliveryKey, LaneId
 from signalpost.domain.outcome import Outcome
@@ -250,13 +250,13 @@ class Redrawn:
 
     ordered: bool
 
-    def draft(self, former: Subscription) -> SubscriptionDraft:
+    def draft(self, former: Subscription) -> tuple[SubscriptionDraft, list[Violation]]:
         kept = {
             one.name: getattr(former, one.name)
             for one in fields(SubscriptionDraft)
             if one.name != "ordered"
         }
-        return SubscriptionDraft(ordered=self.ordered, **kept)
+        return SubscriptionDraft(ordered=self.ordered, **kept), []
 
     def revise(self, former: Subscription, _: datetime) -> Subscription:
         return replace(former, ordered=self.ordered)

@@ -15,6 +15,7 @@ from signalpost.v1.event_type_service_pb2 import CreateEventTypeRequest, EventTy
 from signalpost.v1.event_type_service_pb2_grpc import EventTypeServiceStub
 from signalpost.v1.payloads_pb2 import AccountConnected, Custom, WebhookTest
 from signalpost.v1.subscription_pb2 import SigningKey, Subscription
+from tests.api.service import failure_of
 from tests.e2e.conftest import Authority
 from tests.e2e.receiver import Receiver, Request
 from tests.e2e.service import Service, connected
@@ -154,6 +155,21 @@ async def test_what_could_not_be_published_is_refused(
     assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert path in (refusal.value.details() or "")
     assert receiver.requests == []
+
+
+async def test_all_that_is_wrong_with_an_event_is_told_at_once(
+    service: Service, receiver: Receiver
+) -> None:
+    await service.start()
+    await service.subscribe(receiver.url(), subscription_id="s")
+    event = Event(event_id="not ok", tenant_id="other", custom=Custom(name="no.such"))
+    failure = await failure_of(run_test(service, event=event))
+    assert failure.violations == {
+        "event.tenant_id": "FIELD_INVALID",
+        "event.event_id": "FIELD_INVALID",
+        "event.resource": "FIELD_INVALID",
+        "event.custom.name": "EVENT_TYPE_UNKNOWN",
+    }
 
 
 async def test_a_test_of_what_is_not_there_is_not_found(service: Service) -> None:

@@ -9,7 +9,7 @@ from signalpost.api.convert_events import event_drafts
 from signalpost.api.rendering import event_from
 from signalpost.api.status import status_of
 from signalpost.domain.errors import RequestInvalid
-from signalpost.domain.event import complete
+from signalpost.domain.event import EventDraft, complete
 from signalpost.domain.ids import EventId
 from signalpost.v1.event_service_pb2 import PublishRequest
 from tests.unit.payload_examples import FULL, example
@@ -41,7 +41,7 @@ def take(data: bytes) -> str:
         assert status_of(RequestInvalid(found)).ByteSize() < 6000
         return "refused"
     for draft, event in zip(drafts, request.events, strict=True):
-        assert draft is not None
+        assert isinstance(draft, EventDraft)
         read = event_from(complete(draft, event_id=EventId("e"), now=NOW))
         member = event.WhichOneof("payload") or ""
         if member != "custom":

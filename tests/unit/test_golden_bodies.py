@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 
 from signalpost.api.convert_events import event_drafts
 from signalpost.api.rendering import PAYLOADS, event_from
-from signalpost.domain.event import Event, complete
+from signalpost.domain.event import Event, EventDraft, complete
 from signalpost.domain.ids import EventId
 from signalpost.v1 import event_pb2
 from signalpost.v1.event_service_pb2 import PublishRequest
@@ -31,7 +31,7 @@ def golden(member: str) -> list[str]:
 
 def stored(event: event_pb2.Event) -> Event:
     (draft,) = event_drafts(PublishRequest(events=[event]), found=[], traceparent="")
-    assert draft is not None
+    assert isinstance(draft, EventDraft)
     return complete(draft, event_id=EventId("evt_1"), now=NOW)
 
 

@@ -56,7 +56,7 @@ _SUBSCRIPTION_ID = text(
     r"[a-z][a-z0-9-]{0,62}", "1 to 63 characters of [a-z0-9-], beginning with a letter"
 )
 _WIRE_NAME_PATTERN = r"(?=.{1,128}$)[a-z][a-z0-9]*(\.[a-z][a-z0-9_]*)+"
-_WIRE_NAME = text(_WIRE_NAME_PATTERN, 'a wire name such as "account.connected"')
+WIRE_NAME = text(_WIRE_NAME_PATTERN, 'a wire name such as "account.connected"')
 CHOSEN_TYPE = text(
     rf"{_WIRE_NAME_PATTERN}|[a-z][a-z0-9]{{0,125}}\.\*",
     'a wire name such as "account.connected" or a family such as "account.*"',
@@ -88,7 +88,7 @@ _PAGE = {
     "page_token": _TOKEN,
 }
 _LIST = {**_PAGE, "tenant_id": Rule(check=_TENANT_OR_ALL)}
-_ONE_EVENT_TYPE = {"name": Rule(required=True, check=_WIRE_NAME)}
+_ONE_EVENT_TYPE = {"name": Rule(required=True, check=WIRE_NAME)}
 _OF_INTEGRATION = {"integration": _REQUIRED}
 
 CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
@@ -105,7 +105,7 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "GetSubscriptionRequest": _ONE_SUBSCRIPTION,
     "ListSubscriptionsRequest": {
         **_LIST,
-        "event_type_name": Rule(check=_WIRE_NAME),
+        "event_type_name": Rule(check=WIRE_NAME),
         "states": _STATES,
     },
     "UpdateSubscriptionRequest": {"subscription": _REQUIRED},
@@ -114,7 +114,7 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "ResumeSubscriptionRequest": _ONE_SUBSCRIPTION,
     "TestSubscriptionRequest": {
         **_ONE_SUBSCRIPTION,
-        "event_type_name": Rule(check=_WIRE_NAME),
+        "event_type_name": Rule(check=WIRE_NAME),
     },
     "RotateSubscriptionSecretRequest": {
         **_ONE_SUBSCRIPTION,
@@ -183,7 +183,7 @@ CONSTRAINTS: Final[Mapping[str, Mapping[str, Rule]]] = {
     "UsageQuotaAlert": dict.fromkeys(("metric", "level", "used", "limit"), _REQUIRED),
     "AnomalyAlert": dict.fromkeys(("kind", "severity"), _REQUIRED),
     "SubscriptionSuspended": {"reason": _REQUIRED},
-    "Custom": {"name": Rule(required=True, check=_WIRE_NAME)},
+    "Custom": {"name": Rule(required=True, check=WIRE_NAME)},
     # Event types.
     "EventType": {
         **_ONE_EVENT_TYPE,

@@ -6,10 +6,11 @@ import re
 from dataclasses import replace
 
 from signalpost.api.checks import check
+from signalpost.api.constraints import WIRE_NAME
 from signalpost.api.rendering import PAYLOADS, render
 from signalpost.domain.catalogue import RESOURCE_TYPES
-from signalpost.domain.errors import Reason, RequestInvalid, Violation
-from signalpost.domain.event import EventDraft, Resource
+from signalpost.domain.errors import Reason, Violation
+from signalpost.domain.event import EventDraft, Resource, UnsoundEvent
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.ids import EventId, TenantId
 from signalpost.v1.event_pb2 import Event
@@ -26,31 +27,36 @@ _PLACE = re.compile(r"events\[(\d+)\]")
 
 def event_drafts(
     request: PublishRequest, *, found: list[Violation], traceparent: str
-) -> list[EventDraft | None]:
-    """Make the drafts of a request whose shape was checked.
+) -> list[EventDraft | UnsoundEvent]:
+    """Make the drafts of a request whose shape was checked, and of which `found` tells.
 
-    Where `found` has a violation of an event there is None in its place. What contradicts
-    within an event is added to `found`. `traceparent` holds for events that have none.
+    What contradicts within an event is added to `found`. `traceparent` holds for events that
+    have none.
     """
     places = (_PLACE.match(violation.field) for violation in found)
     spoiled = {int(place[1]) for place in places if place}
-    drafts: list[EventDraft | None] = []
+    drafts: list[EventDraft | UnsoundEvent] = []
     for index, event in enumerate(request.events):
         violation = _mismatch(event)
         if violation is not None:
             violation = replace(violation, field=f"events[{index}].{violation.field}")
             found.append(violation)
-        sound = index not in spoiled and violation is None
-        drafts.append(_event_draft(event, traceparent=traceparent) if sound else None)
+            drafts.append(UnsoundEvent(""))
+        elif index in spoiled:
+            drafts.append(UnsoundEvent(_sound_type(event)))
+        else:
+            drafts.append(_event_draft(event, traceparent=traceparent))
     return drafts
 
 
-def event_draft(event: Event, *, traceparent: str) -> EventDraft | RequestInvalid:
+def event_draft(event: Event, *, traceparent: str) -> EventDraft | UnsoundEvent:
     """Make the draft of an unchecked event, or say all that is wrong with its shape."""
     found = check(event)
     if violation := _mismatch(event):
-        found.append(violation)
-    return RequestInvalid(found) if found else _event_draft(event, traceparent=traceparent)
+        return UnsoundEvent("", (*found, violation))
+    if found:
+        return UnsoundEvent(_sound_type(event), tuple(found))
+    return _event_draft(event, traceparent=traceparent)
 
 
 def _mismatch(event: Event) -> Violation | None:
@@ -66,6 +72,14 @@ def _mismatch(event: Event) -> Violation | None:
         description = "is a built-in type, which has a payload of its own"
         return Violation("custom.name", Reason.EVENT_TYPE_MISMATCH, description)
     return None
+
+
+def _sound_type(event: Event) -> str:
+    """Return the wire name of an event's type, empty if it has none."""
+    member = event.WhichOneof("payload") or ""
+    if member == "custom":
+        return "" if WIRE_NAME(event.custom.name) else event.custom.name
+    return member.replace("_", ".", 1)
 
 
 def _event_draft(event: Event, *, traceparent: str) -> EventDraft:

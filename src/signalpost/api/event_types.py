@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from signalpost.api.boundary import Call
-from signalpost.api.checks import demand
+from signalpost.api.checks import check, demand
 from signalpost.api.convert_event_types import event_type_draft, event_type_message
-from signalpost.api.masks import chosen, merged
+from signalpost.api.findings import MAX_VIOLATIONS
+from signalpost.api.masks import chosen, mask_violations, merged
 from signalpost.api.paging import Pager, fitting
+from signalpost.domain.errors import RequestInvalid, Violation
 from signalpost.domain.event_type import EventType
 from signalpost.ports import Page, PageRequest
 from signalpost.publishing.catalogue import Catalogue
@@ -42,9 +44,11 @@ class EventTypeServicer:
         self, request: CreateEventTypeRequest, _: Call
     ) -> CreateEventTypeResponse:
         """Register an event type."""
-        demand(request)
+        found = check(request)
+        if len(found) >= MAX_VIOLATIONS or any(map(_is_unreadable, found)):
+            raise RequestInvalid(found)
         made = await self._event_types.create(
-            event_type_draft(request.event_type), validate_only=request.validate_only
+            event_type_draft(request.event_type), found=found, validate_only=request.validate_only
         )
         return CreateEventTypeResponse(event_type=event_type_message(made))
 
@@ -72,8 +76,9 @@ class EventTypeServicer:
         self, request: UpdateEventTypeRequest, _: Call
     ) -> UpdateEventTypeResponse:
         """Change the fields of the mask."""
-        demand(request)
         given = request.event_type
+        if found := [*check(request), *mask_violations(given, request.update_mask)]:
+            raise RequestInvalid(found)
         mask = chosen(given, request.update_mask, ignored=_UNCHANGED)
 
         def draw(former: EventType) -> EventType:
@@ -94,3 +99,9 @@ class EventTypeServicer:
             request.name, etag=request.etag or None, allow_missing=request.allow_missing
         )
         return DeleteEventTypeResponse()
+
+
+def _is_unreadable(violation: Violation) -> bool:
+    """Tell whether a violation of the shape keeps an event type from being looked at further."""
+    parts = ("event_type.schema", "event_type.example")
+    return violation.field in {"", "event_type"} or violation.field.startswith(parts)

@@ -26,7 +26,7 @@ from signalpost.api.paging import MAX_RESPONSE_BYTES, Pager, fitting
 from signalpost.api.pipeline import Pipeline
 from signalpost.api.rendering import event_from
 from signalpost.domain.errors import RequestInvalid, SignalpostError, Violation
-from signalpost.domain.event import EventDraft
+from signalpost.domain.event import EventDraft, UnsoundEvent
 from signalpost.domain.ids import EventId, TenantId
 from signalpost.ports import EventQuery, EventStore
 from signalpost.publishing.publish import Published, Publisher
@@ -139,7 +139,7 @@ class EventServicer:
 
 def _drafts(
     request: PublishRequest, *, traceparent: str
-) -> tuple[list[EventDraft | None], list[Violation]]:
+) -> tuple[list[EventDraft | UnsoundEvent], list[Violation]]:
     """Make drafts of events, with what is wrong with them. Raises RequestInvalid."""
     found = check(request)
     if _unreadable(found):
@@ -149,7 +149,7 @@ def _drafts(
 
 def _drafts_apart(
     request: PublishStreamRequest, *, traceparent: str
-) -> list[EventDraft | RequestInvalid]:
+) -> list[EventDraft | UnsoundEvent]:
     """Make drafts of events, each of them or what is wrong with it. Raises RequestInvalid."""
     demand(request)
     return [event_draft(one, traceparent=traceparent) for one in request.events]

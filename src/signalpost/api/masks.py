@@ -9,24 +9,40 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from signalpost.domain.errors import Reason, RequestInvalid, Violation
+from signalpost.api.constraints import MAX_PATHS
+from signalpost.domain.errors import Reason, Violation
 
 M = TypeVar("M", bound=Message)
 
 _ALL = "*"
 
 
+def mask_violations(message: Message, mask: FieldMask) -> list[Violation]:
+    """Name each path of a mask, if not too many, that is none of the message."""
+    if list(mask.paths) == [_ALL]:
+        return []
+    # The stubs know two names for one class.
+    descriptor = cast("Descriptor", message.DESCRIPTOR)
+    return [
+        Violation(
+            f"update_mask.paths[{index}]",
+            Reason.FIELD_INVALID,
+            "must stand alone" if path == _ALL else f'"{path}" is no field of {descriptor.name}',
+        )
+        for index, path in enumerate(mask.paths[:MAX_PATHS])
+        if not _names_field(descriptor, path)
+    ]
+
+
 def chosen(message: Message, mask: FieldMask, *, ignored: Collection[str]) -> FieldMask:
     """Return the paths to change: those of `mask`, all for "*", those that are set if it is empty.
 
-    Fields that are `ignored` (output only, identifiers) are left out wherever they are named.
-    Raises RequestInvalid with a violation for each path that is none.
+    Fields that are `ignored` (output only, identifiers) are left out wherever they are named. The
+    mask was checked (`mask_violations`).
     """
-    descriptor = message.DESCRIPTOR
     if list(mask.paths) == [_ALL]:
-        paths = [field.name for field in descriptor.fields]
+        paths = [field.name for field in message.DESCRIPTOR.fields]
     else:
-        _refuse_unknown(message, mask)
         paths = list(mask.paths) or [field.name for field, _ in message.ListFields()]
     return FieldMask(paths=[path for path in paths if path.partition(".")[0] not in ignored])
 
@@ -48,22 +64,6 @@ def _make_parents(message: Message, path: str) -> None:
     for name in path.split(".")[:-1]:
         message = getattr(message, name)
         message.SetInParent()
-
-
-def _refuse_unknown(message: Message, mask: FieldMask) -> None:
-    # The stubs know two names for one class.
-    descriptor = cast("Descriptor", message.DESCRIPTOR)
-    violations = [
-        Violation(
-            f"update_mask.paths[{index}]",
-            Reason.FIELD_INVALID,
-            "must stand alone" if path == "*" else f'"{path}" is no field of {descriptor.name}',
-        )
-        for index, path in enumerate(mask.paths)
-        if not _names_field(descriptor, path)
-    ]
-    if violations:
-        raise RequestInvalid(violations)
 
 
 def _names_field(descriptor: Descriptor, path: str) -> bool:

@@ -18,7 +18,7 @@ from signalpost.api.convert_subscriptions import (
     subscription_message,
 )
 from signalpost.api.convert_times import span
-from signalpost.api.masks import chosen, merged
+from signalpost.api.masks import chosen, mask_violations, merged
 from signalpost.api.paging import Pager, fitting
 from signalpost.api.probing import Rehearsal
 from signalpost.domain.errors import RequestInvalid, Violation
@@ -141,17 +141,17 @@ class SubscriptionServicer:
         self, request: UpdateSubscriptionRequest, _: Call
     ) -> UpdateSubscriptionResponse:
         """Change the fields of the mask."""
-        demand(request)
         given = request.subscription
-        if not given.subscription_id:
-            raise RequestInvalid([required("subscription.subscription_id")])
+        found = [*check(request), *mask_violations(given, request.update_mask)]
+        if request.HasField("subscription") and not given.subscription_id:
+            found.append(required("subscription.subscription_id"))
+        if found:
+            raise RequestInvalid(found)
         mask = chosen(given, request.update_mask, ignored=_UNCHANGED)
 
-        def draw(former: Subscription) -> SubscriptionDraft:
+        def draw(former: Subscription) -> tuple[SubscriptionDraft, list[Violation]]:
             drawn = merged(subscription_message(former), given, mask)
-            if found := self._semantic_violations(drawn, mask):
-                raise RequestInvalid(found)
-            return subscription_draft(drawn)
+            return subscription_draft(drawn), self._semantic_violations(drawn, mask)
 
         updated = await self._registrar.update(
             TenantId(given.tenant_id),
@@ -216,7 +216,10 @@ class SubscriptionServicer:
         self, request: TestSubscriptionRequest, call: Call
     ) -> TestSubscriptionResponse:
         """Send one event now, and tell how that went."""
-        demand(request)
+        found = check(request)
+        # What is wrong with an event is told with what else is.
+        if any(not one.field.startswith("event.") for one in found):
+            raise RequestInvalid(found)
         subscription = await self._subscriptions.get(
             TenantId(request.tenant_id), SubscriptionId(request.subscription_id)
         )

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import orjson
 
+from signalpost.domain.errors import Violation
 from signalpost.domain.ids import EventId, TenantId
 
 MAX_BODY_BYTES = 256 * 1024
@@ -40,6 +41,18 @@ class EventDraft:
     timestamp: str | None
     payload: bytes
     traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnsoundEvent:
+    """An event that is refused for its shape.
+
+    `event_type` is its wire name, empty if that cannot be told; there may be more wrong with it.
+    `violations` are what is wrong with the shape, unless that is told elsewhere.
+    """
+
+    event_type: str
+    violations: tuple[Violation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

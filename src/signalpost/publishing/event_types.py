@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -50,12 +50,17 @@ class EventTypes:
         self._clock = clock
         self._lock = asyncio.Lock()
 
-    async def create(self, draft: EventType, *, validate_only: bool) -> EventType:
+    async def create(
+        self, draft: EventType, *, found: Sequence[Violation] = (), validate_only: bool
+    ) -> EventType:
         """Register an event type, or only tell what it would be.
 
-        Raises RequestInvalid, AlreadyExists, QuotaExceeded.
+        Raises RequestInvalid with all violations, those of the shape, which were `found`, first;
+        AlreadyExists, QuotaExceeded.
         """
-        _demand([*_name_violations(draft), *_violations(draft)])
+        more = [*_name_violations(draft), *_violations(draft)]
+        said = {one.field for one in found}
+        _demand([*found, *(one for one in more if one.field not in said)])
         made = stamped(draft, now=self._clock.now())
 
         async def change() -> EventType:

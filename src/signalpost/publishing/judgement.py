@@ -8,7 +8,14 @@ from datetime import datetime
 
 from signalpost.domain.catalogue import RESERVED
 from signalpost.domain.errors import Reason, Violation
-from signalpost.domain.event import MAX_BODY_BYTES, Event, EventDraft, Resource, complete
+from signalpost.domain.event import (
+    MAX_BODY_BYTES,
+    Event,
+    EventDraft,
+    Resource,
+    UnsoundEvent,
+    complete,
+)
 from signalpost.domain.ids import EventId, TenantId
 from signalpost.publishing.catalogue import Catalogue
 
@@ -45,34 +52,53 @@ class Judge:
         yield from too_large
 
     def violations_of_all(
-        self, drafts: Sequence[EventDraft | None], events: Sequence[Event | None]
+        self, drafts: Sequence[EventDraft | UnsoundEvent], events: Sequence[Event | None]
     ) -> Iterator[Violation]:
-        """Say what is wrong with the events of one request; None is passed over."""
+        """Say what is wrong with the events of one request; there are none of unsound drafts."""
         first: dict[tuple[TenantId, EventId], tuple[int, Event]] = {}
         for place, (draft, event) in enumerate(zip(drafts, events, strict=True)):
-            if draft is None or event is None:
-                continue
             path = f"events[{place}]"
-            yield from self.violations(draft, event, path=path)
-            former, other = first.setdefault((event.tenant_id, event.event_id), (place, event))
-            if other.digest != event.digest:
-                description = f"is also the ID of events[{former}], whose content is another"
-                yield Violation(f"{path}.event_id", Reason.FIELD_INVALID, description)
+            if isinstance(draft, UnsoundEvent):
+                yield from self.unsound_violations(draft, path=path)
+            elif event is not None:
+                yield from self.violations(draft, event, path=path)
+                former, other = first.setdefault((event.tenant_id, event.event_id), (place, event))
+                if other.digest != event.digest:
+                    description = f"is also the ID of events[{former}], whose content is another"
+                    yield Violation(f"{path}.event_id", Reason.FIELD_INVALID, description)
+
+    def unsound_violations(
+        self, draft: UnsoundEvent, *, path: str, reserved: Collection[str] = RESERVED
+    ) -> Iterator[Violation]:
+        """Say what is wrong with an event besides its shape, as far as that can be told."""
+        if draft.event_type:
+            wrong = self._type_violation(draft.event_type, path=path, reserved=reserved)
+            if wrong is not None:
+                yield wrong
 
     def _type_violations(
         self, draft: EventDraft, event: Event, *, path: str, reserved: Collection[str]
     ) -> Iterator[Violation]:
-        metadata = {"eventType": draft.event_type}
-        if draft.event_type in reserved:
-            member = draft.event_type.replace(".", "_", 1)
-            description = "only this service publishes events of this type"
-            yield Violation(f"{path}.{member}", Reason.EVENT_TYPE_RESERVED, description, metadata)
-        elif draft.event_type not in self.catalogue:
-            description = f'no event type "{draft.event_type}" is registered'
-            yield Violation(f"{path}.custom.name", Reason.EVENT_TYPE_UNKNOWN, description, metadata)
+        wrong = self._type_violation(draft.event_type, path=path, reserved=reserved)
+        if wrong is not None:
+            yield wrong
         elif not event.resource.type:
             description = "is required, for the event type has none"
             yield Violation(f"{path}.resource.type", Reason.FIELD_INVALID, description)
+
+    def _type_violation(
+        self, event_type: str, *, path: str, reserved: Collection[str]
+    ) -> Violation | None:
+        metadata = {"eventType": event_type}
+        if event_type in reserved:
+            member = event_type.replace(".", "_", 1)
+            description = "only this service publishes events of this type"
+            return Violation(f"{path}.{member}", Reason.EVENT_TYPE_RESERVED, description, metadata)
+        if event_type not in self.catalogue:
+            description = f'no event type "{event_type}" is registered'
+            field = f"{path}.custom.name"
+            return Violation(field, Reason.EVENT_TYPE_UNKNOWN, description, metadata)
+        return None
 
     def _payload_violations(self, draft: EventDraft, *, path: str) -> Iterator[Violation]:
         for problem in self.catalogue.problems(draft.event_type, draft.payload):

@@ -19,7 +19,7 @@ from signalpost.domain.errors import (
     SignalpostError,
     Violation,
 )
-from signalpost.domain.event import Event, EventDraft
+from signalpost.domain.event import Event, EventDraft, UnsoundEvent
 from signalpost.domain.ids import EventId
 from signalpost.ports import Accepted, Clock, EventStore, LaneNotices, Told
 from signalpost.publishing.catalogue import Catalogue
@@ -79,21 +79,22 @@ class Publisher:
 
     async def publish(
         self,
-        drafts: Sequence[EventDraft | None],
+        drafts: Sequence[EventDraft | UnsoundEvent],
         *,
         found: Sequence[Violation] = (),
         validate_only: bool = False,
     ) -> Sequence[Published]:
         """Store the events of one request, all or none; return one result per event.
 
-        A draft is None where `found` already says what is wrong with the event in that place,
-        so that places are those of the request. Raises RequestInvalid with all violations,
-        `found` first, or EventIdConflict; StorageUnavailable, StorageFull.
+        What is wrong with the shape of the request, and so of unsound events, is `found` already.
+        Raises RequestInvalid with all violations, `found` first, or EventIdConflict;
+        StorageUnavailable, StorageFull.
         """
         now = self._clock.now()
         wall = self._clock.wall()
         completed = [
-            None if draft is None else self._complete(draft, now=now, wall=wall) for draft in drafts
+            None if isinstance(draft, UnsoundEvent) else self._complete(draft, now=now, wall=wall)
+            for draft in drafts
         ]
         violations = [*found, *self._judge.violations_of_all(drafts, completed)]
         if violations:
@@ -107,13 +108,12 @@ class Publisher:
         return [_published(one) for one in answers]
 
     async def publish_each(
-        self, drafts: Sequence[EventDraft | RequestInvalid]
+        self, drafts: Sequence[EventDraft | UnsoundEvent]
     ) -> Sequence[Published | SignalpostError]:
         """Store the events of one request, each on its own; return one result per event.
 
-        A draft may be what is already known to be wrong with the event in its place; that is
-        then its result. Others are refused with RequestInvalid, its paths relative to the
-        event, or EventIdConflict. Calls begun one after the other are accepted in that order.
+        What is refused is so with RequestInvalid, its paths relative to the event, or
+        EventIdConflict. Calls begun one after the other are accepted in that order.
         Raises StorageUnavailable, StorageFull.
         """
         now = self._clock.now()
@@ -125,7 +125,7 @@ class Publisher:
             answers = iter(())
         return [_result(one, next(answers)) if isinstance(one, Event) else one for one in judged]
 
-    def rehearse(self, draft: EventDraft | RequestInvalid) -> Event:
+    def rehearse(self, draft: EventDraft | UnsoundEvent) -> Event:
         """Return an event as it would be stored. Raises RequestInvalid, its paths relative to it.
 
         One of a type that only this service publishes is taken, too: it may be our own.
@@ -137,18 +137,17 @@ class Publisher:
 
     def _judged(
         self,
-        draft: EventDraft | RequestInvalid,
+        draft: EventDraft | UnsoundEvent,
         *,
         now: datetime,
         reserved: Collection[str] = RESERVED,
     ) -> Event | RequestInvalid:
-        if isinstance(draft, RequestInvalid):
-            return draft
+        if isinstance(draft, UnsoundEvent):
+            more = self._judge.unsound_violations(draft, path=_ALONE, reserved=reserved)
+            return RequestInvalid([*draft.violations, *map(_alone, more)])
         event = self._complete(draft, now=now, wall=self._clock.wall())
-        violations = [
-            replace(one, field=one.field.removeprefix(_ALONE).removeprefix("."))
-            for one in self._judge.violations(draft, event, path=_ALONE, reserved=reserved)
-        ]
+        found = self._judge.violations(draft, event, path=_ALONE, reserved=reserved)
+        violations = [_alone(one) for one in found]
         return RequestInvalid(violations) if violations else event
 
     async def _stored(
@@ -169,6 +168,11 @@ class Publisher:
     def _complete(self, draft: EventDraft, *, now: datetime, wall: datetime) -> Event:
         event_id = draft.event_id or EventId(self._new_id())
         return self._judge.complete(draft, event_id=event_id, now=now, wall=wall)
+
+
+def _alone(violation: Violation) -> Violation:
+    """Name a field as seen from the event."""
+    return replace(violation, field=violation.field.removeprefix(_ALONE).removeprefix("."))
 
 
 def _result(event: Event, accepted: Accepted | None) -> Published | EventIdConflict:

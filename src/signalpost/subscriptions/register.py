@@ -59,8 +59,8 @@ class SubscriptionDraft:
     labels: Mapping[str, str]
 
 
-Draw = Callable[[Subscription], SubscriptionDraft]
-"""Draws what a stored subscription is to become."""
+Draw = Callable[[Subscription], tuple[SubscriptionDraft, list[Violation]]]
+"""Draws what a stored subscription is to become, and says what is wrong with that already."""
 
 
 class Registrar:
@@ -144,9 +144,9 @@ class Registrar:
         """
 
         def revise(former: Subscription, _: datetime) -> Subscription:
-            drawn = draw(former)
+            drawn, found = draw(former)
             draft = replace(drawn, headers=_kept(drawn.headers, former.headers))
-            self._demand(draft)
+            self._demand(draft, found=found)
             return self._redrawn(former, draft)
 
         change = await self._changer.change(
@@ -189,12 +189,15 @@ class Registrar:
         fields = {"tenant_id": tenant_id, "subscription_id": subscription_id}
         _logger.info("subscription deleted", extra=fields | {"canceled": canceled})
 
-    def _demand(self, draft: SubscriptionDraft) -> None:
-        violations = self.violations(
-            draft.endpoint_uri,
-            headers=draft.headers,
-            allowed_ip_ranges=draft.allowed_ip_ranges,
-        )
+    def _demand(self, draft: SubscriptionDraft, *, found: Sequence[Violation] = ()) -> None:
+        violations = list(found)
+        # Of an endpoint that is missing that is said already.
+        if draft.endpoint_uri or not found:
+            violations += self.violations(
+                draft.endpoint_uri,
+                headers=draft.headers,
+                allowed_ip_ranges=draft.allowed_ip_ranges,
+            )
         if violations:
             raise RequestInvalid(violations)
 
