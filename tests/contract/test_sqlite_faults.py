@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -18,7 +19,7 @@ from signalpost.store import Store, engine
 from signalpost.store.events import AcceptCall
 from signalpost.store.writer import one_by_one
 from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
-from tests.contract.sqlite_file import in_writer
+from tests.contract.sqlite_file import KEY, change, in_writer, look, url_of
 from tests.namespaces import with_own_mounts
 
 
@@ -187,3 +188,36 @@ async def test_subscription_that_was_rolled_back_gets_no_deliveries(store: Store
         await store._writer.submit(one_by_one(fail_after_both), None)
     [answer] = await store.accept([event("e1")], now=NOW)
     assert (answer.duplicate, answer.delivery_count) == (False, 0)
+
+
+@pytest.mark.parametrize("band", [0, 7])
+async def test_queue_that_its_index_does_not_agree_with_is_mended_by_the_next_start(
+    path: Path, caplog: pytest.LogCaptureFixture, band: int
+) -> None:
+    url = url_of(path)
+    store = await Store.open(url, master_key=KEY)
+    lane_id = (await store.create(subscription())).lane_id
+    await store.accept([event("bad"), event("good")], now=NOW)
+    await store.aclose()
+    first = "WHERE id = (SELECT min(id) FROM queue)"
+    change(path, f"UPDATE queue SET due = due - 1000, band = ? {first}", band)  # noqa: S608
+    flip_a_bit_of_the_first_due(path)
+    store = await Store.open(url, master_key=KEY)
+    assert [one.event_id for one in await claim(store, lane_id, count=2)] == ["bad", "good"]
+    await store.aclose()
+    store = await Store.open(url, master_key=KEY)
+    await store.aclose()
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == [
+        "the database is damaged: the indexes of a table were made anew"
+    ]
+
+
+def flip_a_bit_of_the_first_due(path: Path) -> None:
+    """Change it in its row, and not in the index."""
+    [(due,)] = look(path, "SELECT min(due) FROM queue")
+    [(root,)] = look(path, "SELECT rootpage FROM sqlite_master WHERE name = 'queue'")
+    [(size,)] = look(path, "PRAGMA page_size")
+    content = bytearray(path.read_bytes())
+    at = content.index(due.to_bytes(8), (root - 1) * size, root * size)
+    content[at + 7] ^= 2
+    path.write_bytes(content)

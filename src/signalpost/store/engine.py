@@ -12,12 +12,13 @@ Why its settings are what they are:
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, Table, create_engine, event
 from sqlalchemy.dialects.sqlite import Insert
@@ -42,6 +43,11 @@ WAL_LIMIT_BYTES = 32 * 1024 * 1024
 
 SPARE_PAGES = 1024
 """Free pages that stay in the file, to be used again."""
+
+WAY_OUT: Final = "restore a backup, or make a new file with the `.recover` of the sqlite3 program"
+"""What is left to be done about a database that is damaged."""
+
+_logger: Final = logging.getLogger(__name__)
 
 _PAGES_A_STEP = 32
 _RESTART_TIMEOUT_SECONDS = 1
@@ -125,6 +131,7 @@ def reader_engine(path: Path, *, connections: int) -> Engine:
     @event.listens_for(engine, "connect")
     def connected(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         _set_up(connection)
+        _bear_damage(connection)
         _execute(connection, "PRAGMA query_only = ON")
         _execute(connection, _READER_CACHE)
 
@@ -149,6 +156,27 @@ def _set_up(connection: DBAPIConnection) -> None:
     connection.isolation_level = None
     _set_busy_timeout(connection, BUSY_TIMEOUT_SECONDS)
     _execute(connection, "PRAGMA temp_store = MEMORY")
+
+
+def _bear_damage(connection: DBAPIConnection) -> None:
+    """Let a text that is damaged be read, so that it fails nothing but what it belongs to.
+
+    It is told by that it cannot be encoded again.
+    """
+    connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+
+
+def bears_damage(conn: Connection, error: BaseException) -> bool:
+    """If a text could not be read, for it is damaged, let a connection bear that from now on.
+
+    It does not at first, for that costs a little with each text.
+    """
+    connection = conn.connection.dbapi_connection
+    unread = isinstance(_cause(error), sqlite3.OperationalError) and _family(error) == 0
+    if connection is None or not unread or connection.text_factory is not str:
+        return False
+    _bear_damage(connection)
+    return True
 
 
 def _set_up_writer(connection: DBAPIConnection) -> None:
@@ -244,10 +272,34 @@ def breaks_connection(error: BaseException) -> bool:
     return _family(error) == sqlite3.SQLITE_IOERR
 
 
-def refusal(path: Path, error: DBAPIError | sqlite3.Error) -> DatabaseRefused:
+def mend_indexes(conn: Connection, table: Table) -> bool:
+    """Make the indexes of a table anew if they, or rows, are damaged; tell whether they were.
+
+    Otherwise whatever comes to a row that an index does not agree with fails, and with it what
+    shares its transaction. To look through a million rows takes a second.
+    """
+    found = conn.exec_driver_sql(f"PRAGMA integrity_check({table.name})").scalars().all()
+    if found == ["ok"]:
+        return False
+    conn.exec_driver_sql(f"REINDEX {table.name}")
+    _logger.error(
+        "the database is damaged: the indexes of a table were made anew",
+        extra={"table": table.name, "damage": found[0]},
+    )
+    return True
+
+
+def is_damage(error: BaseException) -> bool:
+    """Tell whether the database file itself is damaged, as far as what failed needs it."""
+    return _family(error) == sqlite3.SQLITE_CORRUPT
+
+
+def refusal(path: Path, error: Exception) -> DatabaseRefused:
     """Say in one line why a database could not be opened."""
     if _family(error) == sqlite3.SQLITE_NOTADB:
         return DatabaseRefused(f"{path} is not a SQLite database")
+    if is_damage(error) or isinstance(error, UnicodeError):
+        return DatabaseRefused(f"{path} is damaged ({_cause(error)}): {WAY_OUT}")
     return DatabaseRefused(f"{path} cannot be used: {_cause(error)}")
 
 

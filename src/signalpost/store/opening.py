@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from signalpost.ports import SecretUnreadable
 from signalpost.ports.retention import Prunable
+from signalpost.store.damage import mend_queue
 from signalpost.store.engine import locate, make_private, refusal, writer_engine
 from signalpost.store.lock import DatabaseLock
 from signalpost.store.master_key import MasterKey, load_or_make
@@ -49,6 +50,7 @@ def prepare(url: str, *, master_key: bytes | None) -> Opened:
         with _connection(path) as conn:
             upgrade(conn, name=str(path))
             with conn.begin():
+                mend_queue(conn)
                 key, sealer = _unlock(conn, path, given=master_key)
                 numbers = RowNumbers(last=_last_number(conn))
                 tally = Tally(count_pending(conn))
@@ -83,7 +85,7 @@ def _connection(path: Path) -> Iterator[Connection]:
     try:
         with writer_engine(path).connect() as conn:
             yield conn
-    except (DBAPIError, sqlite3.Error) as error:
+    except (DBAPIError, sqlite3.Error, UnicodeError) as error:
         raise refusal(path, error) from None
 
 

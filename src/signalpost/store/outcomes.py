@@ -25,6 +25,7 @@ from signalpost.domain.subscription import State
 from signalpost.domain.verdict import GiveUp, Succeed
 from signalpost.ports import AttemptRecord, Recorded
 from signalpost.store.changes import DEQUEUE, END, Changes
+from signalpost.store.damage import give_up_damaged, is_readable
 from signalpost.store.lanes import LANE_COLUMNS, lane, learn
 from signalpost.store.set_back import begin_delays_anew
 from signalpost.store.statements import AnyRow, Keyed, Values
@@ -223,7 +224,11 @@ def _is_active(row: AnyRow) -> bool:
     return row.delete_time is None and row.state == State.ACTIVE
 
 
-def _interrupt(conn: Connection, rows: Sequence[AnyRow], *, now: datetime) -> None:
+def _interrupt(conn: Connection, found: Sequence[AnyRow], *, now: datetime) -> None:
+    rows = [row for row in found if is_readable(row)]
+    if len(rows) < len(found):
+        damaged = {row.id for row in found}.difference(row.id for row in rows)
+        give_up_damaged(conn, sorted(damaged), now=now)
     changes = Changes(tally_of(conn))
     interrupted = _interrupted(conn, rows)
     for row, (result, verdict) in zip(rows, take_up(interrupted, now=now), strict=True):

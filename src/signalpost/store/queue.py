@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,6 +23,7 @@ from signalpost.domain.delivery import DeliveryState, Lease, Trigger
 from signalpost.domain.ids import DeliveryKey, EventId, LaneId, TenantId
 from signalpost.domain.subscription import State
 from signalpost.ports import Backlog, Pick
+from signalpost.store.damage import UNREADABLE, give_up_damaged, whole
 from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import IS_ARRANGED
 from signalpost.store.outcomes import end_pending, give_up_lost
@@ -138,6 +139,7 @@ def claim(conn: Connection, call: ClaimCall) -> Sequence[Lease]:
     now = from_time(call.now)
     leases: list[Lease] = []
     lost: list[int] = []
+    damaged: list[int] = []
     for pick in call.picks:
         owner = active.get(pick.lane_id)
         if owner is not None:
@@ -145,9 +147,13 @@ def claim(conn: Connection, call: ClaimCall) -> Sequence[Lease]:
             for row in _mixed(found, pick):
                 if row.event_id is None:
                     lost.append(row.id)
-                else:
+                    continue
+                try:
                     leases.append(_lease(row, owner=owner))
+                except UNREADABLE:
+                    damaged.append(row.id)
     give_up_lost(conn, lost, now=call.now)
+    give_up_damaged(conn, damaged, now=call.now)
     until = from_time(call.lease_until)
     _LEASE.execute(conn, [lease.key for lease in leases], values=(now, until))
     return leases
@@ -164,13 +170,15 @@ def _mixed(found: Sequence[AnyRow], pick: Pick) -> Sequence[AnyRow]:
 
 
 def _lease(row: AnyRow, *, owner: AnyRow) -> Lease:
+    if not (row.event_id.isascii() and row.traceparent.isascii()):
+        raise ValueError("a text is damaged")
     set_start = None if row.set_start is None else row.set_start + owner.stopped
     return Lease(
         key=DeliveryKey(row.id),
         lane_id=LaneId(row.lane_id),
         token=row.token + 1,
         number=row.attempts + 1,
-        tries=row.tries,
+        tries=whole(row.tries),
         set_start=to_optional_time(set_start),
         due=to_time(row.due),
         trigger=Trigger(row.cause),
@@ -199,13 +207,19 @@ def _first_due(band: ColumnElement[int]) -> ScalarSelect[int]:
     )
 
 
+_LATEST: Final = from_time(datetime.max.replace(tzinfo=UTC))
+
 FIRST_DUE = (_first_due(LIVE).label("due"), _first_due(REPLAYED).label("replay_due"))
 """When the first delivery that waits in the lane of a subscription is due, by band."""
 
 
 def earliest(row: AnyRow) -> datetime | None:
-    """Return the earlier of `FIRST_DUE`, None if nothing waits."""
-    return to_optional_time(min((due for due in (row.due, row.replay_due) if due), default=None))
+    """Return the earlier of `FIRST_DUE`, None if nothing waits.
+
+    What is damaged may say any time; of what is no number the next start makes one.
+    """
+    found = [due for due in (row.due, row.replay_due) if isinstance(due, int)]
+    return to_time(min(max(min(found), 0), _LATEST)) if found else None
 
 
 def backlogs(conn: Connection) -> Sequence[Backlog]:

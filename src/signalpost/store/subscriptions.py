@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, tuple_, update
-from sqlalchemy.exc import DBAPIError
 
 from signalpost.domain.errors import AlreadyExists, EtagMismatch, NotFound
 from signalpost.domain.event import Resource
 from signalpost.domain.filter import EventFilter
 from signalpost.domain.headers import are_sendable
 from signalpost.domain.ids import LaneId, SubscriptionId, TenantId
-from signalpost.domain.subscription import State, Subscription
+from signalpost.domain.subscription import MAX_TIMEOUT, State, Subscription
 from signalpost.domain.version import etag_of
 from signalpost.ports import (
     Page,
@@ -28,7 +27,6 @@ from signalpost.ports import (
 from signalpost.store import subscription_rows
 from signalpost.store.arranging import ArrangeCall, arrange
 from signalpost.store.documents import read_filter
-from signalpost.store.engine import storage_error
 from signalpost.store.lanes import FORGET, LANE_COLUMNS
 from signalpost.store.matching import Matching
 from signalpost.store.order import Ordering
@@ -200,13 +198,8 @@ class Directory:
 
         That is NotFound where it is deleted.
         """
-        try:
-            rows = {row.lane_id: row for row in _OF_LANES.fetch(conn, lanes)}
-            keys = _by_lane(_KEYS_OF_LANES.fetch(conn, lanes))
-        except DBAPIError as error:
-            if storage_error(error) is not None:
-                raise
-            return self._apart(conn, lanes, error)
+        rows = {row.lane_id: row for row in _OF_LANES.fetch(conn, lanes)}
+        keys = _by_lane(_KEYS_OF_LANES.fetch(conn, lanes))
         return {
             lane_id: self._sendable(rows[lane_id], keys.get(lane_id, ()))
             if lane_id in rows
@@ -214,30 +207,21 @@ class Directory:
             for lane_id in lanes
         }
 
-    def _apart(
-        self, conn: Connection, lanes: Sequence[LaneId], error: DBAPIError
-    ) -> Mapping[LaneId, Subscription | Exception]:
-        """Look for each alone: what the driver cannot read of one must not fail the others."""
-        if len(lanes) > 1:
-            return {
-                lane_id: found
-                for one in lanes
-                for lane_id, found in self.of_lanes(conn, [one]).items()
-            }
-        cause = type(error.orig).__name__
-        message = f"stored subscription of lane {lanes[0]} is damaged: {cause}"
-        return {lanes[0]: SubscriptionUnreadable(message)}
-
     def _sendable(self, row: AnyRow, keys: Sequence[AnyRow]) -> Subscription | Exception:
         try:
             found = subscription_rows.read(row, keys=keys, sealer=self.sealer)
         except (SecretUnreadable, SubscriptionUnreadable) as error:
             return error
-        if are_sendable(found.headers):
+        if not found.endpoint_uri.isascii():
+            problem = "the endpoint is invalid"
+        elif not timedelta(0) < found.timeout <= MAX_TIMEOUT:
+            # What could outlast its lease is not begun, and would come back at once, for ever.
+            problem = "the timeout is invalid"
+        elif not are_sendable(found.headers):
+            problem = "a header is invalid"
+        else:
             return found
-        return SubscriptionUnreadable(
-            f"{subscription_rows.label(found)} is damaged: a header is invalid"
-        )
+        return SubscriptionUnreadable(f"{subscription_rows.label(found)} is damaged: {problem}")
 
     def list_subscriptions(
         self, conn: Connection, query: SubscriptionQuery, page: PageRequest

@@ -34,7 +34,15 @@ from sqlalchemy.exc import DBAPIError
 
 from signalpost import failpoints
 from signalpost.domain.errors import SignalpostError, StorageFull, StorageUnavailable
-from signalpost.store.engine import breaks_connection, checkpoint, give_back, storage_error
+from signalpost.store.engine import (
+    WAY_OUT,
+    bears_damage,
+    breaks_connection,
+    checkpoint,
+    give_back,
+    is_damage,
+    storage_error,
+)
 from signalpost.store.news import News
 from signalpost.store.reserve import Reserve
 from signalpost.store.same_core import SameCore, stand_back
@@ -262,17 +270,27 @@ class Writer:
         try:
             answers = self._transact(jobs)
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers hear of it
-            failure = storage_error(error)
             self._undone(error)
-            if isinstance(failure, StorageFull) and self._reserve.release():
-                self._round(self._refuse(jobs))
-            elif len(jobs) > 1 and not isinstance(failure, StorageUnavailable):
-                for job in jobs:
-                    self._round([job])
-            else:
-                self._answer([(job, storage_error(error) or error) for job in jobs])
+            self._after_failure(jobs, error)
         else:
             self._answer(list(zip(jobs, answers, strict=True)))
+
+    def _after_failure(self, jobs: list[_Job], error: Exception) -> None:
+        """Try again in the way that may help, or tell the callers."""
+        failure = storage_error(error)
+        if self._conn is not None and bears_damage(self._conn, error):
+            # The error itself has that text in it.
+            _logger.error("text in the database is damaged: what it is of fails")
+            self._round(jobs)
+        elif isinstance(failure, StorageFull) and self._reserve.release():
+            self._round(self._refuse(jobs))
+        elif len(jobs) > 1 and not isinstance(failure, StorageUnavailable):
+            for job in jobs:
+                self._round([job])
+        else:
+            if is_damage(error):
+                _logger.critical("the database is damaged: %s", WAY_OUT)
+            self._answer([(job, failure or error) for job in jobs])
 
     def _transact(self, jobs: list[_Job]) -> list[Any]:
         if self._conn is None:
