@@ -120,6 +120,27 @@ def test_a_second_answer_in_the_same_breath_adds_nothing_to_the_first(size: int)
 
 
 @pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b"Keep-Alive: timeout=5, max=100", 4.0),
+        (b"keep-alive: max=3,Timeout=60", 59.0),
+        (b"Keep-Alive: timeout=1", 0.5),
+        (b"Keep-Alive: timeout=0", 0.0),
+        (b"Keep-Alive: timeout=99999999999", None),
+        (b"Keep-Alive: timeout=-1", None),
+        (b"Keep-Alive: max=5", None),
+        (b"X-Keep-Alive: timeout=5", None),
+    ],
+)
+def test_how_long_a_connection_may_wait_is_a_little_less_than_its_endpoint_says(
+    said: bytes, expected: float | None
+) -> None:
+    answer = read(b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: 0\r\n\r\n" % said, end=False)
+    assert answer.idle_seconds == expected
+    assert answer.is_complete
+
+
+@pytest.mark.parametrize(
     "start",
     [
         b"SSH-2.0-OpenSSH_9.2\r\n",

@@ -128,6 +128,19 @@ async def test_an_old_connection_is_not_used_again(
     assert [request.connection for request in receiver.requests] == [1, 2, 2]
 
 
+@pytest.mark.parametrize(("waited", "connections"), [(3.0, [1, 1]), (4.5, [1, 2])])
+async def test_a_connection_waits_no_longer_than_its_endpoint_says_it_keeps_it(
+    sender: HttpSender, receivers: Receivers, waited: float, connections: list[int]
+) -> None:
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: timeout=5\r\n\r\n"
+    receiver = await receivers.start(answering(said))
+    await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    for kept in sender._transport._pool._oldest_first:
+        kept._idle_since -= waited
+    await sender.send(webhook(f"http://127.0.0.1:{receiver.port}/"))
+    assert [request.connection for request in receiver.requests] == connections
+
+
 async def test_lanes_do_not_share_connections(sender: HttpSender, receivers: Receivers) -> None:
     receiver = await receivers.start(answering(OK))
     for lane in (1, 2, 1, 2):

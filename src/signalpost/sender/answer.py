@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import httptools
@@ -18,6 +19,8 @@ _START: Final = b"HTTP/"
 _PORTION: Final = 16 * 1024
 _LINE_ENDS: Final = (b"\r", b"\n")
 _FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
+_IDLE_LIMIT: Final = re.compile(rb"(?:^|[,\s])timeout=([0-9]{1,6})(?![0-9])", re.IGNORECASE)
+_MARGIN_SECONDS: Final = 1.0
 
 
 class NotHttp(Exception):
@@ -30,8 +33,10 @@ class Answer:
     `has_head` tells that status and headers are there; `is_complete` that the body is too;
     `is_over` that no more of it is read, since it is complete or has had its 64 KiB.
     `keeps_alive` tells whether the endpoint lets its connection be used again, `has_surplus`
-    that more came than belongs to the answer. Interim answers (1xx) are passed over, up to a
-    limit: `is_flooded` tells that there were more, and that no answer is waited for in them.
+    that more came than belongs to the answer; `idle_seconds` is how long the connection may
+    wait for its next request, if the endpoint says when it would close it. Interim answers
+    (1xx) are passed over, up to a limit: `is_flooded` tells that there were more, and that no
+    answer is waited for in them.
     """
 
     __slots__ = (
@@ -46,6 +51,7 @@ class Answer:
         "has_head",
         "has_surplus",
         "headers",
+        "idle_seconds",
         "is_complete",
         "is_framed",
         "is_full",
@@ -70,6 +76,7 @@ class Answer:
         self.is_framed = False
         self.is_full = False
         self.keeps_alive = False
+        self.idle_seconds: float | None = None
 
     @property
     def has_begun(self) -> bool:
@@ -176,7 +183,12 @@ class Answer:
             return
         self.has_head = True
         self.status_code = status if self._parser.get_http_version() in ("1.0", "1.1") else 0
-        self.is_framed = any(name.lower() in _FRAMING for name, _ in self.headers)
+        for name, value in self.headers:
+            lowered = name.lower()
+            if lowered in _FRAMING:
+                self.is_framed = True
+            elif lowered == b"keep-alive":
+                self.idle_seconds = _idle_seconds(value)
 
     def on_body(self, body: bytes) -> None:
         """Keep the beginning of the body, and count all of it."""
@@ -195,3 +207,16 @@ class Answer:
         elif not self.has_surplus:
             self.is_complete = True
             self.keeps_alive = self._parser.should_keep_alive()
+
+
+def _idle_seconds(keep_alive: bytes) -> float | None:
+    """Return for how long a connection can be used by this header; a little less than it says.
+
+    A request that meets the end of its connection is a failed attempt. Source: RFC 2068,
+    section 19.7.1; servers send it still.
+    """
+    found = _IDLE_LIMIT.search(keep_alive)
+    if found is None:
+        return None
+    seconds = int(found[1])
+    return seconds - min(_MARGIN_SECONDS, seconds / 2)

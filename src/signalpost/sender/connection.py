@@ -22,7 +22,7 @@ from signalpost.sender.tls import tls_broken
 from signalpost.sender.trail import Phase, Trail
 
 IDLE_SECONDS: Final = 30.0
-"""How long a connection waits for its next request."""
+"""How long a connection waits for its next request, unless its endpoint allows less."""
 
 MAX_AGE_SECONDS: Final = 60.0
 """Oldest connection that gets another request."""
@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self.exchanges = 0
         self._made_at = self._loop.time()
         self._idle_since = self._made_at
+        self._idle_limit = IDLE_SECONDS
 
     async def exchange(self, head: bytes, body: bytes, *, trail: Trail) -> Answer:
         """Write a request and return its answer once the head of that is there.
@@ -89,6 +90,8 @@ class Connection(asyncio.Protocol):
         """End an exchange; tell whether the connection can be kept for another one."""
         answer, self._answer, self._trail = self._answer, None, None
         self._idle_since = self._loop.time()
+        if answer is not None and answer.idle_seconds is not None:
+            self._idle_limit = answer.idle_seconds
         return (
             answer is not None
             and answer.is_complete
@@ -104,7 +107,7 @@ class Connection(asyncio.Protocol):
             and not self._is_writing
             and not self._is_unwritten
             and self._answer is None
-            and now - self._idle_since < IDLE_SECONDS
+            and now - self._idle_since < min(IDLE_SECONDS, self._idle_limit)
             and now - self._made_at < MAX_AGE_SECONDS
         )
 
