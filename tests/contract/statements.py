@@ -12,9 +12,9 @@ from signalpost.store.writer import one_by_one
 
 
 async def executed(store: Store) -> list[str]:
-    """Return a list that fills with the statements executed for callers, and with what is written.
+    """Return a list that fills with the statements executed for callers and for deliveries.
 
-    Their values are written out.
+    Those that write are among them. Their values are written out.
     """
     seen: list[str] = []
 
@@ -24,7 +24,8 @@ async def executed(store: Store) -> list[str]:
     def trace_writer(conn: Connection, _: None) -> None:
         trace(conn.connection.dbapi_connection)
 
-    sqlalchemy_event.listen(store._for_callers._engine, "checkout", trace)
+    for readers in (store._for_callers, store._for_delivery):
+        sqlalchemy_event.listen(readers._engine, "checkout", trace)
     await store._writer.submit(one_by_one(trace_writer), None)
     seen.clear()
     return seen

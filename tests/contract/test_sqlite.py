@@ -262,6 +262,29 @@ async def test_hot_statements_read_no_more_than_they_return(store: Store, *, ord
     assert "TEMP B-TREE" not in plans
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_what_waits_is_found_without_a_look_at_all_subscriptions(
+    store: Store, *, ordered: bool
+) -> None:
+    lane_id = (await store.create(subscription(ordered=ordered))).lane_id
+    seen = await executed(store)
+    assert await store.backlogs() == []
+    assert await store.deleted_lanes() == []
+    await store.accept([event("e1"), event("e2")], now=NOW)
+    [backlog] = await store.backlogs()
+    assert (backlog.lane.lane_id, backlog.due) == (lane_id, NOW)
+    assert await store.next_due([lane_id]) == {lane_id: NOW}
+    await store.subscriptions_of([lane_id])
+    await store.delete(TENANT, SUB, etag=None, now=NOW)
+    assert await store.deleted_lanes() == [lane_id]
+    plans = await plan(store, [text for text in seen if text.startswith(("SELECT", "WITH"))])
+    assert "SEARCH queue USING INDEX queue_wait (lane_id>?)" in plans
+    assert "SEARCH queue USING COVERING INDEX queue_order (lane_id>?)" in plans
+    assert "queue_wait (lane_id=? AND band=?)" in plans
+    # Of the lanes that were found.
+    assert "SCAN" not in plans.replace("SCAN anon", "")
+
+
 async def test_statistics_look_at_nothing_else_in_a_long_queue(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    ScalarSelect,
     Select,
     bindparam,
-    exists,
     select,
     union_all,
     update,
@@ -22,9 +20,8 @@ from sqlalchemy import (
 from signalpost.domain.delivery import DeliveryState, Lease, Trigger
 from signalpost.domain.ids import DeliveryKey, EventId, LaneId, TenantId
 from signalpost.domain.subscription import State
-from signalpost.ports import Backlog, Pick
+from signalpost.ports import Pick
 from signalpost.store.damage import UNREADABLE, give_up_damaged, whole
-from signalpost.store.lanes import LANE_COLUMNS, lane
 from signalpost.store.order import IS_ARRANGED
 from signalpost.store.outcomes import end_pending, give_up_lost
 from signalpost.store.statements import AnyRow, Driven, Keyed
@@ -39,12 +36,6 @@ from signalpost.store.tables import (
     subscriptions,
 )
 from signalpost.store.units import from_time, to_optional_time, to_time
-
-_IS_OPEN = (
-    (subscriptions.c.delete_time.is_(None))
-    & (subscriptions.c.state == int(State.ACTIVE))
-    & IS_ARRANGED
-)
 
 
 def _due(band: ColumnElement[int]) -> Select[Any]:
@@ -192,64 +183,6 @@ def _lease(row: AnyRow, *, owner: AnyRow) -> Lease:
     )
 
 
-def _first_due(band: ColumnElement[int]) -> ScalarSelect[int]:
-    return (
-        select(queue.c.due)
-        .where(
-            queue.c.phase == WAITING,
-            queue.c.lane_id == subscriptions.c.lane_id,
-            queue.c.band == band,
-        )
-        .order_by(queue.c.due, queue.c.id)
-        .limit(1)
-        .correlate(subscriptions)
-        .scalar_subquery()
-    )
-
-
-_LATEST: Final = from_time(datetime.max.replace(tzinfo=UTC))
-
-FIRST_DUE = (_first_due(LIVE).label("due"), _first_due(REPLAYED).label("replay_due"))
-"""When the first delivery that waits in the lane of a subscription is due, by band."""
-
-
-def earliest(row: AnyRow) -> datetime | None:
-    """Return the earlier of `FIRST_DUE`, None if nothing waits.
-
-    What is damaged may say any time; of what is no number the next start makes one.
-    """
-    found = [due for due in (row.due, row.replay_due) if isinstance(due, int)]
-    return to_time(min(max(min(found), 0), _LATEST)) if found else None
-
-
-def backlogs(conn: Connection) -> Sequence[Backlog]:
-    """Return active lanes in which something waits."""
-    statement = select(
-        *LANE_COLUMNS,
-        *FIRST_DUE,
-    ).where(_IS_OPEN)
-    found = ((lane(row), earliest(row)) for row in conn.execute(statement))
-    return [Backlog(waiting, due) for waiting, due in found if due is not None]
-
-
-def next_due(conn: Connection, lanes: Iterable[LaneId]) -> Mapping[LaneId, datetime]:
-    """Return when the first waiting delivery of each active lane is due."""
-    rows = _NEXT_DUE.fetch(conn, list(lanes), values=(int(State.ACTIVE),))
-    found = ((LaneId(row.lane_id), earliest(row)) for row in rows)
-    return {lane_id: due for lane_id, due in found if due is not None}
-
-
-_NEXT_DUE = Keyed(
-    lambda keys: select(subscriptions.c.lane_id, *FIRST_DUE).where(
-        subscriptions.c.lane_id.in_(keys),
-        subscriptions.c.state == bindparam("state"),
-        subscriptions.c.delete_time.is_(None),
-        IS_ARRANGED,
-    ),
-    "state",
-)
-
-
 def cancel_waiting(conn: Connection, call: CancelCall) -> int:
     """End waiting deliveries of a lane as CANCELED, those behind another one last."""
     of_lane = select(queue.c.id, queue.c.lane_id, queue.c.token, queue.c.attempts).where(
@@ -261,14 +194,3 @@ def cancel_waiting(conn: Connection, call: CancelCall) -> int:
     rows += conn.execute(behind.limit(call.limit - len(rows)))
     end_pending(conn, rows, state=DeliveryState.CANCELED, now=call.now)
     return len(rows)
-
-
-def deleted_lanes(conn: Connection) -> Sequence[LaneId]:
-    """Return lanes of deleted subscriptions in which something still waits."""
-    of_lane = exists().where(queue.c.lane_id == subscriptions.c.lane_id)
-    waits = of_lane.where(queue.c.phase == WAITING)
-    behind = of_lane.where(queue.c.resource.is_not(None), queue.c.phase == BEHIND)
-    statement = select(subscriptions.c.lane_id).where(
-        subscriptions.c.delete_time.is_not(None), waits | behind
-    )
-    return [LaneId(lane_id) for lane_id in conn.scalars(statement)]

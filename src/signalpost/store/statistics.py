@@ -14,7 +14,6 @@ from signalpost.domain.ids import LaneId
 from signalpost.domain.statistics import Ended
 from signalpost.domain.subscription import State
 from signalpost.ports.statistics import StatisticsQuery, WaitingLane
-from signalpost.store.queue import FIRST_DUE, earliest
 from signalpost.store.statements import Driven, Keyed
 from signalpost.store.tables import (
     BEHIND,
@@ -27,6 +26,7 @@ from signalpost.store.tables import (
 )
 from signalpost.store.tally import BUCKET_MICROSECONDS
 from signalpost.store.units import from_time, to_optional_time
+from signalpost.store.waiting import FIRST_DUE, earliest
 
 _C: Final = delivery_statistics.c
 _LIVE: Final = subscriptions.c.delete_time.is_(None)

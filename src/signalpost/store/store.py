@@ -47,15 +47,7 @@ from signalpost.store.matching import Matching
 from signalpost.store.news import News
 from signalpost.store.opening import Opened, prepare, touch
 from signalpost.store.outcomes import RecordCall, RescueCall, record, recover, rescue
-from signalpost.store.queue import (
-    CancelCall,
-    ClaimCall,
-    backlogs,
-    cancel_waiting,
-    claim,
-    deleted_lanes,
-    next_due,
-)
+from signalpost.store.queue import CancelCall, ClaimCall, cancel_waiting, claim
 from signalpost.store.readers import Readers
 from signalpost.store.repairs import Repairs
 from signalpost.store.reserve import Reserve
@@ -63,6 +55,7 @@ from signalpost.store.sealing import derive
 from signalpost.store.subscriptions import DeleteCall, Directory, Registrar, ReplaceCall
 from signalpost.store.suspensions import Suspensions
 from signalpost.store.upkeep import Upkeep
+from signalpost.store.waiting import backlogs, deleted_lanes, next_due
 from signalpost.store.watching import Watching
 from signalpost.store.writer import Verb, Writer, one_by_one
 
