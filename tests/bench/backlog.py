@@ -59,7 +59,11 @@ async def pause_all(folder: Path) -> None:
     while True:
         page = PageRequest(size=LANES_OF_A_TENANT, after=after)
         found = await store.list_subscriptions(SubscriptionQuery(tenant_id=None), page)
-        paused = (replace(one, state=State.PAUSED, stop_time=now) for one in found.items)
+        paused = (
+            replace(one, state=State.PAUSED, stop_time=now)
+            for one in found.items
+            if isinstance(one, Subscription)
+        )
         await asyncio.gather(*(store.replace(one, now=now) for one in paused))
         if (after := found.next_after) is None:
             break

@@ -14,7 +14,7 @@ from signalpost.domain.filter import EventFilter
 from signalpost.domain.handshake import Consent
 from signalpost.domain.ids import LaneId, SubscriptionId, TenantId
 from signalpost.domain.subscription import RetryPolicy, State, Subscription, SuspensionReason
-from signalpost.ports import PageRequest, SubscriptionQuery, SubscriptionUnreadable
+from signalpost.ports import PageRequest, SubscriptionQuery, SubscriptionUnreadable, Unreadable
 from signalpost.store import Store
 from tests.contract.material import NOW, TENANT, event, signing_key, subscription
 from tests.contract.sqlite_file import change
@@ -191,3 +191,28 @@ async def test_what_cannot_be_read_of_one_subscription_fails_none_beside_it(
     found = await store.subscriptions_of([bad.lane_id, good.lane_id])
     assert isinstance(found[bad.lane_id], SubscriptionUnreadable)
     assert found[good.lane_id] == good
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE subscriptions SET labels = '{' WHERE lane_id = 1",
+        "UPDATE subscriptions SET filter = '{' WHERE lane_id = 1",
+        "UPDATE subscriptions SET filter = '[]' WHERE lane_id = 1",
+        "UPDATE subscriptions SET headers = x'00' WHERE lane_id = 1",
+        "UPDATE signing_keys SET secret = x'00' WHERE lane_id = 1",
+        "UPDATE subscriptions SET timeout = 'x' WHERE lane_id = 1",
+    ],
+)
+async def test_list_tells_which_one_cannot_be_read_and_shows_the_others(
+    store: Store, path: Path, damage: str
+) -> None:
+    _, good = [await store.create(subscription(name)) for name in ("bad", "good")]
+    change(path, damage)
+    for event_type in (None, "account.connected"):
+        query = SubscriptionQuery(tenant_id=TENANT, event_type=event_type)
+        bad, shown = (await store.list_subscriptions(query, PageRequest(size=9))).items
+        assert shown == good
+        assert isinstance(bad, Unreadable)
+        assert (bad.tenant_id, bad.subscription_id) == (TENANT, "bad")
+        assert f'stored subscription "bad" of tenant "{TENANT}"' in bad.problem

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from signalpost.api.convert_times import duration, timestamp
+from signalpost.api.rendering import readable
 from signalpost.domain.delivery import Attempt, Delivery
 from signalpost.domain.ids import delivery_id
 from signalpost.domain.outcome import Outcome, Timings
@@ -18,11 +19,11 @@ def delivery_message(delivery: Delivery, *, with_attempts: bool) -> DeliveryMess
     attempts = [attempt_message(attempt) for attempt in delivery.attempts]
     return DeliveryMessage(
         delivery_id=delivery_id(delivery.key),
-        event_id=delivery.event_id,
-        subscription_id=delivery.subscription_id,
-        tenant_id=delivery.tenant_id,
-        event_type_name=delivery.event_type,
-        resource=Resource(type=delivery.resource.type, id=delivery.resource.id),
+        event_id=readable(delivery.event_id),
+        subscription_id=readable(delivery.subscription_id),
+        tenant_id=readable(delivery.tenant_id),
+        event_type_name=readable(delivery.event_type),
+        resource=Resource(type=readable(delivery.resource.type), id=readable(delivery.resource.id)),
         state=cast("DeliveryMessage.State.ValueType", delivery.state),
         failure_reason=cast("DeliveryMessage.FailureReason.ValueType", delivery.failure_reason),
         attempt_count=delivery.attempt_count,
@@ -31,7 +32,7 @@ def delivery_message(delivery: Delivery, *, with_attempts: bool) -> DeliveryMess
         end_time=timestamp(delivery.end_time),
         last_attempt=attempts[-1] if attempts else None,
         attempts=attempts if with_attempts else (),
-        traceparent=delivery.traceparent,
+        traceparent=readable(delivery.traceparent),
     )
 
 

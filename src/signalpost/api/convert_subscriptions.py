@@ -13,6 +13,7 @@ from typing import cast
 from signalpost.api.constraints import CHOSEN_TYPE, MAX_IP_RANGES
 from signalpost.api.convert_events import event_filter, filter_message
 from signalpost.api.convert_times import duration, span, timestamp
+from signalpost.api.rendering import readable
 from signalpost.api.rules import cidr
 from signalpost.domain.errors import Reason, Violation
 from signalpost.domain.filter import MAX_VALUES
@@ -26,6 +27,7 @@ from signalpost.domain.subscription import (
     SigningKey,
     Subscription,
 )
+from signalpost.ports import Unreadable
 from signalpost.subscriptions.register import SubscriptionDraft
 from signalpost.v1.event_pb2 import EventFilter
 from signalpost.v1.subscription_pb2 import RateLimits
@@ -130,6 +132,22 @@ def subscription_message(subscription: Subscription) -> SubscriptionMessage:
         create_time=timestamp(subscription.create_time),
         update_time=timestamp(subscription.update_time),
         etag=subscription.etag,
+    )
+
+
+def listed_message(found: Subscription | Unreadable) -> SubscriptionMessage:
+    """Show a subscription of a list: of one that cannot be read what it is called, and why."""
+    if isinstance(found, Subscription):
+        try:
+            return subscription_message(found)
+        except UnicodeEncodeError as error:
+            problem = f"is damaged: {error.reason}"
+    else:
+        problem = found.problem
+    return SubscriptionMessage(
+        subscription_id=readable(found.subscription_id),
+        tenant_id=readable(found.tenant_id),
+        suspension_message=readable(problem),
     )
 
 

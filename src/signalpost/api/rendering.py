@@ -7,13 +7,14 @@ fraction is an integer up to 2^53 and negative zero is zero. Keys of a `Struct` 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
 import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -28,6 +29,8 @@ PAYLOADS: Final[Mapping[str, int]] = {
     for field in event_pb2.Event.DESCRIPTOR.oneofs_by_name["payload"].fields
 }
 """The members of the oneof `payload`, with the numbers of their types."""
+
+_logger: Final = logging.getLogger(__name__)
 
 _Writer = Callable[[Any], object]
 
@@ -46,26 +49,50 @@ def struct_from(text: bytes) -> Struct:
 def event_from(event: Event) -> event_pb2.Event:
     """Make the message of a stored event, its payload read from the body.
 
-    Parsed leniently: an event stored by a newer version is shown as far as it is known.
+    Parsed leniently: an event stored by a newer version is shown as far as it is known, and one
+    that is damaged without its payload, so that lists and streams go on.
     """
+    message = event_pb2.Event()
+    try:
+        _read_body(event, message)
+    except (ValueError, TypeError, LookupError, ParseError):
+        _logger.exception(
+            "a stored event is damaged: its payload is not shown", extra=_names(event)
+        )
+        message.Clear()
+    message.event_id = readable(event.event_id)
+    message.event_type_name = readable(event.event_type)
+    message.resource.type = readable(event.resource.type)
+    message.resource.id = readable(event.resource.id)
+    message.tenant_id = readable(event.tenant_id)
+    message.traceparent = readable(event.traceparent)
+    message.publish_time.FromDatetime(event.publish_time)
+    return message
+
+
+def readable(text: str) -> str:
+    """Return a stored text, what is damaged of it replaced: no message takes that as it is."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogateescape").decode(errors="replace")
+    return text
+
+
+def _read_body(event: Event, message: event_pb2.Event) -> None:
     body = orjson.loads(event.body)
     member = event.event_type.replace(".", "_", 1)
-    message = event_pb2.Event()
     if member in PAYLOADS:
         ParseDict({member: body["payload"]}, message, ignore_unknown_fields=True)
         message.event_type = event_pb2.Event.Type.Value(member.upper())
     elif event.event_type.partition(".")[0] not in FAMILIES:
         ParseDict(_custom(event.event_type, body["payload"]), message)
         message.event_type = event_pb2.Event.CUSTOM
-    message.event_id = event.event_id
-    message.event_type_name = event.event_type
     message.timestamp.FromJsonString(body["timestamp"])
-    message.resource.type = event.resource.type
-    message.resource.id = event.resource.id
-    message.tenant_id = event.tenant_id
-    message.traceparent = event.traceparent
-    message.publish_time.FromDatetime(event.publish_time)
-    return message
+
+
+def _names(event: Event) -> dict[str, str]:
+    return {"event_id": readable(event.event_id), "tenant_id": readable(event.tenant_id)}
 
 
 def _custom(name: str, payload: dict[str, object]) -> dict[str, object]:

@@ -13,6 +13,7 @@ from signalpost.api.checks import at_odds, check, demand, required
 from signalpost.api.convert_events import listed_tenant
 from signalpost.api.convert_subscriptions import (
     catalogue_violations,
+    listed_message,
     sound_ip_ranges,
     subscription_draft,
     subscription_message,
@@ -132,7 +133,7 @@ class SubscriptionServicer:
         shown, next_after = await fitting(
             self._pager.page(request),
             partial(self._subscriptions.list_subscriptions, query),
-            subscription_message,
+            listed_message,
         )
         token = self._pager.token(request, next_after)
         return ListSubscriptionsResponse(subscriptions=shown, next_page_token=token)

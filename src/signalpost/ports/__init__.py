@@ -177,6 +177,15 @@ class SubscriptionQuery:
     event_type: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A stored subscription that cannot be read; `problem` names it, and no value of it."""
+
+    tenant_id: TenantId
+    subscription_id: SubscriptionId
+    problem: str
+
+
 class SubscriptionStore(Protocol):
     """Keeps subscriptions; secrets and header values are sealed at rest."""
 
@@ -193,8 +202,8 @@ class SubscriptionStore(Protocol):
 
     async def list_subscriptions(
         self, query: SubscriptionQuery, page: PageRequest
-    ) -> Page[Subscription]:
-        """Return subscriptions by tenant and ID. Raises what `get` raises, for any of them."""
+    ) -> Page[Subscription | Unreadable]:
+        """Return subscriptions by tenant and ID, each of them or why it cannot be read."""
         ...
 
     async def replace(self, subscription: Subscription, *, now: datetime) -> Subscription:

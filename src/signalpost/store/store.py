@@ -27,6 +27,7 @@ from signalpost.ports import (
     Recorded,
     SubscriptionQuery,
     Told,
+    Unreadable,
 )
 from signalpost.store.arranging import ArrangeCall, arrange, unarranged_lanes
 from signalpost.store.counts import Counts
@@ -212,8 +213,8 @@ class Store:
 
     async def list_subscriptions(
         self, query: SubscriptionQuery, page: PageRequest
-    ) -> Page[Subscription]:
-        """Return subscriptions by tenant and ID."""
+    ) -> Page[Subscription | Unreadable]:
+        """Return subscriptions by tenant and ID, each of them or why it cannot be read."""
         return await self._for_callers.run(self._directory.list_subscriptions, query, page)
 
     async def replace(self, subscription: Subscription, *, now: datetime) -> Subscription:

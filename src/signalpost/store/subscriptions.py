@@ -23,6 +23,7 @@ from signalpost.ports import (
     SecretUnreadable,
     SubscriptionQuery,
     SubscriptionUnreadable,
+    Unreadable,
 )
 from signalpost.store import subscription_rows
 from signalpost.store.arranging import ArrangeCall, arrange
@@ -225,8 +226,8 @@ class Directory:
 
     def list_subscriptions(
         self, conn: Connection, query: SubscriptionQuery, page: PageRequest
-    ) -> Page[Subscription]:
-        """Return them by tenant and ID."""
+    ) -> Page[Subscription | Unreadable]:
+        """Return them by tenant and ID, each of them or why it cannot be read."""
         c = subscriptions.c
         statement = select(subscriptions).where(_LIVE).order_by(c.tenant_id, c.subscription_id)
         if query.tenant_id is not None:
@@ -242,20 +243,27 @@ class Directory:
             weigh=_weight,
             position=lambda row: orjson.dumps([row.tenant_id, row.subscription_id]).decode(),
         )
-        return Page(self._complete(conn, found.items), found.next_after)
+        keys = _keys_of(conn, found.items)
+        told = [self._told(row, keys.get(row.lane_id, ())) for row in found.items]
+        return Page(told, found.next_after)
+
+    def _told(self, row: AnyRow, keys: Sequence[AnyRow]) -> Subscription | Unreadable:
+        try:
+            return subscription_rows.read(row, keys=keys, sealer=self.sealer)
+        except (SecretUnreadable, SubscriptionUnreadable) as error:
+            names = TenantId(row.tenant_id), SubscriptionId(row.subscription_id)
+            return Unreadable(*names, problem=str(error))
 
     def _one(self, conn: Connection, which: ColumnElement[bool], *, name: str) -> Subscription:
         rows = conn.execute(select(subscriptions).where(which)).all()
         if not rows:
             raise NotFound("subscription", name)
-        return self._complete(conn, rows)[0]
+        keys = _keys_of(conn, rows).get(rows[0].lane_id, ())
+        return subscription_rows.read(rows[0], keys=keys, sealer=self.sealer)
 
-    def _complete(self, conn: Connection, rows: Sequence[AnyRow]) -> list[Subscription]:
-        keys = _by_lane(_KEYS_OF_LANES.fetch(conn, [row.lane_id for row in rows]))
-        return [
-            subscription_rows.read(row, keys=keys.get(row.lane_id, ()), sealer=self.sealer)
-            for row in rows
-        ]
+
+def _keys_of(conn: Connection, rows: Sequence[AnyRow]) -> Mapping[int, Sequence[AnyRow]]:
+    return _by_lane(_KEYS_OF_LANES.fetch(conn, [row.lane_id for row in rows]))
 
 
 def _by_lane(rows: Iterable[AnyRow]) -> Mapping[int, Sequence[AnyRow]]:
@@ -282,7 +290,10 @@ def _chooser(query: SubscriptionQuery) -> Callable[[AnyRow], bool]:
             return False
         if query.event_type is None:
             return True
-        types = EventFilter(event_types=read_filter(row.filter).event_types)
+        try:
+            types = EventFilter(event_types=read_filter(row.filter).event_types)
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return True  # so that it is seen
         return types.matches(query.event_type, Resource("", ""))
 
     return chosen

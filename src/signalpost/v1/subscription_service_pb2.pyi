@@ -197,7 +197,9 @@ class ListSubscriptionsResponse(_message.Message):
     """Gets the next page. Empty on the last one."""
     @_builtins.property
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[_subscription_pb2.Subscription]:
-        """The subscriptions."""
+        """The subscriptions. One whose record is damaged, or sealed with another key,
+        has its IDs alone, no `state`, and in `suspension_message` the reason.
+        """
 
     def __init__(
         self,
