@@ -34,13 +34,13 @@ class Loads:
         self, lanes: Sequence[LaneId]
     ) -> Mapping[LaneId, Subscription | Exception]:
         self.asked.append(lanes)
-        self._unheard.release()
         found = await self._subscriptions_of(lanes)
+        self._unheard.release()
         await self.may_answer.wait()
         return found
 
     async def hear(self) -> None:
-        """Return when they are asked for once more."""
+        """Return when they were asked for once more, and nobody knows the answer yet."""
         async with asyncio.timeout(30):
             await self._unheard.acquire()
 
@@ -102,8 +102,10 @@ async def test_one_that_is_cancelled_or_cannot_be_had_hinders_no_other(
     await store.delete(TENANT, SubscriptionId(NAMES[0]), etag=None, now=NOW)
     first = [asyncio.create_task(targets.of(lease)) for lease in (gone, given_up)]
     rest = [asyncio.create_task(targets.of(lease)) for lease in others]
+    loads.may_answer.clear()
     await loads.hear()
     first[1].cancel()
+    loads.may_answer.set()
     assert [one.subscription_id for one in await asyncio.gather(*rest)] == NAMES[2:]
     outcomes = await asyncio.gather(*first, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [NotFound, asyncio.CancelledError]
