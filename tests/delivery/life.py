@@ -27,7 +27,7 @@ from tests.contract.material import TENANT
 from tests.contract.sqlite_file import look
 from tests.delivery.engine import Clock
 from tests.delivery.failures import Failures
-from tests.delivery.workshop import SLOTS, Held, Workshop
+from tests.delivery.workshop import PROMPT, SLOTS, Held, Workshop
 
 T = TypeVar("T")
 WELL = (Outcome.SUCCEEDED, 200)
@@ -170,7 +170,7 @@ class Watched(RuleBasedStateMachine):
         about = dict(self.events.values())
         checks = {
             "the lane may not send": lane is not None and lane.active,
-            "over the share of its tenant": len(self.held) < SLOTS / 2,
+            "over all slots": len(self.held) < SLOTS,
             "over the cap": lane is not None and len(beside) < lane.cap,
             "not leased": (state, phase) == (DeliveryState.PENDING, Phase.LEASED),
             "twice at once": all(one.event_id != held.event_id for one in fresh),
@@ -183,16 +183,25 @@ class Watched(RuleBasedStateMachine):
         self.wrong += [f"{held.event_id}: {what}" for what, holds in checks.items() if not holds]
         held.version = self.stored[held.lane_id].version if lane is not None else 0
 
-    def answer(self, held: Held, answer: tuple[Outcome, int]) -> None:
+    def answer(
+        self, held: Held, answer: tuple[Outcome, int], *, latency: timedelta = PROMPT
+    ) -> None:
         outcome, status_code = answer
         before, lane = self.rows, self.lanes.get(held.lane_id)
         if lane is None:
-            self.run(self.shop.end(held, outcome, status_code=status_code))
+            self.run(self.shop.end(held, outcome, status_code=status_code, latency=latency))
         else:
-            self.answer_of(lane, held, outcome, status_code)
+            self.answer_of(lane, held, outcome, status_code, latency)
         assert not held.late or self.rows == before
 
-    def answer_of(self, lane: Subscribed, held: Held, outcome: Outcome, status_code: int) -> None:
+    def answer_of(
+        self,
+        lane: Subscribed,
+        held: Held,
+        outcome: Outcome,
+        status_code: int,
+        latency: timedelta,
+    ) -> None:
         """End a request of a live lane; it is suspended if, and only if, that was one too many."""
         now, is_current = self.clock.now(), self.stored[held.lane_id].version == held.version
         may: set[SuspensionReason] = set()
@@ -203,7 +212,7 @@ class Watched(RuleBasedStateMachine):
             if is_current and not held.late:
                 may = lane.failures.reasons(status_code, now=now)
                 must = lane.lasting.reasons(status_code, now=now)
-        self.run(self.shop.end(held, outcome, status_code=status_code))
+        self.run(self.shop.end(held, outcome, status_code=status_code, latency=latency))
         stored = self.stored[held.lane_id]
         if not lane.active or stored.state != State.SUSPENDED:
             assert not must

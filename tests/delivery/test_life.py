@@ -31,6 +31,7 @@ from signalpost.subscriptions.register import SubscriptionDraft
 from tests.contract.material import NOW, TENANT, event, subscription
 from tests.contract.sqlite_file import look
 from tests.delivery.life import EVENTS, WELL, Row, Subscribed, Watched
+from tests.delivery.workshop import PROMPT
 
 EXAMPLES = int(os.environ.get("SIGNALPOST_TEST_LIFE_EXAMPLES", "8"))
 """How many lives are tried. Raise it before a release."""
@@ -89,9 +90,13 @@ class Life(Watched):
         self.run(self.shop.begin())
 
     @precondition(lambda self: self.held)
-    @rule(which=WHICH, answer=strategies.sampled_from(ANSWERS))
-    def end(self, which: int, answer: tuple[Outcome, int]) -> None:
-        self.answer(self.held[which % len(self.held)], answer)
+    @rule(
+        which=WHICH,
+        answer=strategies.sampled_from(ANSWERS),
+        latency=strategies.sampled_from([PROMPT, PROMPT, timedelta(seconds=14)]),
+    )
+    def end(self, which: int, answer: tuple[Outcome, int], latency: timedelta) -> None:
+        self.answer(self.held[which % len(self.held)], answer, latency=latency)
 
     @rule(
         answers=strategies.lists(strategies.sampled_from(FAILURES), min_size=1, max_size=2),

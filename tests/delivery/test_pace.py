@@ -106,7 +106,9 @@ async def test_a_restart_with_much_due_climbs_and_never_goes_faster_than_it_can_
         assert len(engine.worker._under_way) <= slots
     steady = after[13]
     assert steady == slots / 2
-    assert [after[number] for number in range(3)] == [16, 32, 64]
+    # At first none is known to be prompt, and then some are, and others not yet.
+    for number in range(3):
+        assert (32 << number) * 3 / 8 <= after[number] <= (32 << number) * 3 / 4
     assert max(after.values()) <= 2 * steady
 
 

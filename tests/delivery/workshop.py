@@ -36,6 +36,7 @@ from tests.delivery.engine import Clock, Engine, FakeSender
 SLOTS = 8
 """All there are, and all lanes are of one tenant: they could have use for more than its share."""
 
+PROMPT = timedelta(milliseconds=5)
 RETENTION = Retention(delivered=timedelta(days=7), failed=timedelta(days=30))
 _PATIENCE_SECONDS = 30
 
@@ -147,12 +148,12 @@ class Workshop:
                 await self.sender.asked.wait()
         return count
 
-    async def end(self, held: Held, outcome: Outcome, *, status_code: int = 0) -> None:
+    async def end(
+        self, held: Held, outcome: Outcome, *, status_code: int = 0, latency: timedelta = PROMPT
+    ) -> None:
         """Let a request end, and its outcome be recorded."""
         held.result.set_result(
-            AttemptResult(
-                outcome=outcome, latency=timedelta(milliseconds=5), status_code=status_code
-            )
+            AttemptResult(outcome=outcome, latency=latency, status_code=status_code)
         )
         under_way = self.engine.worker._under_way
         count = len(under_way)

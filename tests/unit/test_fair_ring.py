@@ -1,22 +1,19 @@
-"""How many slots tenants hold, whatever they want, and what they leave to others."""
+"""How many slots tenants hold, whatever they want, and what they leave to others.
+
+All lanes here are known to be prompt; `test_prompt_lanes` has the others.
+"""
 
 from __future__ import annotations
-
-from collections import Counter
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from signalpost.delivery.fair_ring import FairRing
-from signalpost.delivery.lanes import LaneHome
+from signalpost.delivery.lane_state import Party
 from signalpost.domain.ids import LaneId, TenantId
-from signalpost.domain.lane import Lane, tenant_room
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-MANY = 10_000
-"""More lanes than a tenant has."""
+from signalpost.domain.lane import tenant_room
+from tests.unit.town import Town, assert_empty
 
 
 @pytest.mark.parametrize(
@@ -53,61 +50,6 @@ def test_what_is_taken_at_once_is_what_could_be_taken_one_by_one(held: int, free
         held, free, taken = held + 1, free - 1, taken - 1
     assert taken == 0
     assert room == 0 or free >= held - 1
-
-
-class Town:
-    """Tenants with many lanes each, in which there is always something due."""
-
-    def __init__(self, slots: int) -> None:
-        self.home = LaneHome()
-        self.slots = slots
-        self.held: list[TenantId] = []
-        self.lanes: list[LaneId] = []
-        self.numbers: Counter[TenantId] = Counter()
-
-    def want(self, tenant: int, count: int = 300) -> None:
-        """Let so many lanes of a tenant, new ones, have one delivery each."""
-        name = TenantId(str(tenant))
-        first, self.numbers[name] = self.numbers[name], self.numbers[name] + count
-        lanes = [Lane(self._id(tenant, first + n), name, 1) for n in range(count)]
-        self.home.notice(lanes, due=NOW)
-
-    def _id(self, tenant: int, number: int) -> LaneId:
-        return LaneId(tenant * MANY + number)
-
-    def start(self, *, most: int = 200) -> list[int]:
-        """Start what may go; return of which tenants. None that takes a slot holds many."""
-        held, free = self.counts(), self.slots - len(self.lanes)
-        picks = self.home.picks(limit=min(free, most), now=NOW, free=free)
-        for pick in picks:
-            tenant = pick.lane_id // MANY
-            assert held[tenant] < free
-            held[tenant], free = held[tenant] + 1, free - 1
-        self.home.ran_dry(
-            self.home.claimed(picks, {pick.lane_id: pick.count for pick in picks}, now=NOW), {}
-        )
-        self.lanes += [pick.lane_id for pick in picks]
-        return [pick.lane_id // MANY for pick in picks]
-
-    def start_all(self) -> None:
-        while self.start():
-            pass
-
-    def end(self, index: int) -> None:
-        self._end(self.lanes[index % len(self.lanes)])
-
-    def end_of(self, tenant: int) -> None:
-        self._end(next(lane_id for lane_id in self.lanes if lane_id // MANY == tenant))
-
-    def _end(self, lane_id: LaneId) -> None:
-        self.lanes.remove(lane_id)
-        # It is empty now.
-        self.home._lanes[lane_id].due = None
-        self.home.ended(lane_id)
-        self.home.recorded(lane_id, next_due=None)
-
-    def counts(self) -> Counter[int]:
-        return Counter(lane_id // MANY for lane_id in self.lanes)
 
 
 @pytest.mark.parametrize("slots", [8, 64, 512])
@@ -176,18 +118,19 @@ async def test_who_stood_aside_has_its_turn_however_many_others_come() -> None:
 
 
 def test_if_those_that_are_called_have_no_use_for_a_slot_the_next_is_called() -> None:
-    ring, tenants = FairRing(), [TenantId(name) for name in "abcd"]
-    for number, tenant in enumerate(tenants):
-        ring.hold(tenant, 1)
-        ring.add(tenant, LaneId(number))
-    assert ring.room(free=1) == 0
+    ring = FairRing()
+    parties = [Party(TenantId(name), is_prompt=True) for name in "abcd"]
+    for number, party in enumerate(parties):
+        ring.hold(party, 1)
+        ring.add(party, LaneId(number))
+    assert ring.room(free=1, slots=8) == 0
     assert len(ring) == 0
-    ring.recall(free=2, most=2)
+    ring.recall(free=2, slots=8, most=2)
     assert len(ring) == 2
-    for number in range(len(tenants)):
-        assert ring.room(free=2) == 1
-        assert ring.take() == LaneId(number)
-    assert ring.room(free=2) == 0
+    for number, party in enumerate(parties):
+        assert ring.room(free=2, slots=8) == 1
+        assert ring.take_turn() == (party, LaneId(number))
+    assert ring.room(free=2, slots=8) == 0
 
 
 STEPS = st.lists(
@@ -215,18 +158,14 @@ async def test_nobody_takes_more_than_its_share_and_all_goes_in_the_end(
             started += len(fresh)
         free = slots - len(town.lanes)
         # Nobody waits who may go.
-        ring = town.home._ring
-        waiting = {tenant for tenant, lanes in ring._lanes.items() if lanes}
-        assert all(not tenant_room(ring._held.get(one, 0), free=free) for one in waiting)
+        waiting = [party for party, lanes in town.home._ring._lanes.items() if lanes]
+        assert all(not tenant_room(party.held, free=free) for party in waiting)
     while town.lanes:
         town.end(0)
         started += len(town.start(most=most))
     assert started == town.numbers.total()
     assert not town.home._lanes
-    assert not town.home._ring
-    assert not town.home._ring._held
-    assert not town.home._ring._aside
-    assert not town.home._ring._lanes
+    assert_empty(town.home._ring)
 
 
 async def test_few_are_looked_at_for_each_slot_that_is_freed(
@@ -238,7 +177,7 @@ async def test_few_are_looked_at_for_each_slot_that_is_freed(
     for tenant in range(399):
         town.want(tenant, 20)
     town.start_all()
-    assert len(town.home._ring._aside[1]) == 399
+    assert len(town.home._ring._aside[True][1]) == 399
 
     def counted(held: int, *, free: int) -> int:
         nonlocal looks

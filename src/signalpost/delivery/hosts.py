@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from signalpost.delivery.ring import Ring
+from signalpost.domain.ids import TenantId
 from signalpost.domain.lane import AwaitHost, HostFacts, Lane, SpareHost
 
 _MOST_KEPT: Final = 10_000
@@ -40,12 +41,12 @@ class Host(HostFacts):
 
     name: str = ""
     lanes: int = 0
-    waiting: Ring | None = None
-    sparing: Ring | None = None
+    waiting: Ring[TenantId] | None = None
+    sparing: Ring[TenantId] | None = None
     spared: bool = False
     alarm: datetime | None = None
 
-    def next_ring(self, *, spare: bool) -> Ring | None:
+    def next_ring(self, *, spare: bool) -> Ring[TenantId] | None:
         """Return where the next lane to be called stands; `spare` if there is room for those."""
         if not spare or not self.sparing:
             return self.waiting or None

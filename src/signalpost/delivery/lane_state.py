@@ -6,9 +6,25 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from signalpost.delivery.hosts import Host
+from signalpost.domain.ids import TenantId
 from signalpost.domain.lane import AwaitHost, LaneFacts, SpareHost
 from signalpost.domain.pace import HEALTHY, Pace
 from signalpost.domain.suspension import Suspension
+
+
+@dataclass(slots=True, eq=False)
+class Party:
+    """The lanes of a tenant that are known to be prompt, or all its others.
+
+    So many `members` are in memory, and `held` slots are theirs. If it `stands_aside`, none of
+    them has turns in the ring.
+    """
+
+    tenant_id: TenantId
+    is_prompt: bool
+    held: int = 0
+    members: int = 0
+    stands_aside: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -19,11 +35,13 @@ class LaneState(LaneFacts):
     what was heard since the claim began, so that no hint is lost to a claim that ran beside
     it. A lane that is `parked` stands behind its host, for that reason. A `forgotten` one only
     waits for what is under way: what that says is not heard. `strays` were under way to the
-    host from which it moved. `turn` keeps the share of replays.
+    host from which it moved. `turn` keeps the share of replays. `party` is that for which it
+    holds its slots, `stands` that for which it has its turn in the ring.
     """
 
     host: Host
-    ready: bool = False
+    party: Party
+    stands: Party | None = None
     parked: AwaitHost | SpareHost | None = None
     forgotten: bool = False
     unrecorded: int = 0
@@ -37,9 +55,9 @@ class LaneState(LaneFacts):
 
     @property
     def is_idle(self) -> bool:
-        busy = self.due or self.in_flight or self.held or self.ready or self.parked
+        busy = self.due or self.in_flight or self.held or self.parked or self.unrecorded
         return (
-            not busy and not self.unrecorded and (self.pace is HEALTHY or not self.pace.is_telling)
+            not busy and self.stands is None and (self.pace is HEALTHY or not self.pace.is_telling)
         )
 
     @property

@@ -21,12 +21,12 @@ from signalpost.delivery.hosts import Host, Hosts
 from signalpost.delivery.lane_state import LaneState, Lesson
 from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import (
+    PROMPT_WITHIN,
     SLOTS_DOUBLE_EVERY,
     UNLIMITED,
     AwaitHost,
     Go,
     Lane,
-    LaneFacts,
     SpareHost,
     decide,
     open_slots,
@@ -113,22 +113,27 @@ class LaneHome:
             state.proven = False
             self._drop_if_idle(state)
 
-    def picks(self, *, limit: int, now: datetime, free: int = UNLIMITED) -> list[Pick]:
+    def picks(
+        self, *, limit: int, now: datetime, free: int = UNLIMITED, slots: int = UNLIMITED
+    ) -> list[Pick]:
         """Choose what to claim, at most `limit` deliveries, and reserve their slots.
 
-        `free` slots are in nobody's use; no tenant may take all of those. Every pick must be
-        given back to `claimed`.
+        Of all `slots` so many are `free`, in nobody's use; no tenant may take all of those.
+        Every pick must be given back to `claimed`.
         """
         self._now = now
         if limit > 0:
             self._call_freed()
         self._wake_due(now)
-        self._ring.recall(free=free, most=limit)
+        self._ring.recall(free=free, slots=slots, most=limit)
         quantum = max(1, limit // max(1, len(self._ring)))
         picks = []
-        while limit > 0 and (room := self._ring.room(free=free)):
-            state = self._lanes[self._ring.take()]
-            state.ready = False
+        while limit > 0 and (room := self._ring.room(free=free, slots=slots)):
+            party, lane_id = self._ring.take_turn()
+            state = self._lanes.get(lane_id)
+            if state is None or state.stands is not party:
+                continue
+            state.stands = None
             match decide(state, now=now):
                 case Go(count):
                     taken = min(count, quantum, limit, room)
@@ -183,6 +188,9 @@ class LaneHome:
         state = self._lanes[lane_id]
         before = state.pace
         succeeded = result.outcome is Outcome.SUCCEEDED
+        is_prompt = result.latency <= PROMPT_WITHIN
+        if is_prompt is not state.party.is_prompt and result.outcome is not Outcome.INTERRUPTED:
+            self._ring.change(state)
         if not (succeeded and state.proven and state.host.clear_at is None):
             self._learn_of_host(state, result.outcome, now=now)
         if state.forgotten or (before is HEALTHY and succeeded):
@@ -205,7 +213,7 @@ class LaneHome:
         """Free the slot of an attempt. `recorded` must be told once its record is committed."""
         state = self._lanes[lane_id]
         state.unrecorded += 1
-        self._ring.release(state.lane.tenant_id, 1)
+        self._ring.release(state.party, 1)
         self._free(state, 1)
         self._reconsider(state)
 
@@ -222,16 +230,7 @@ class LaneHome:
         state = self._lanes.get(lane_id)
         if state is None:
             return False
-        facts = LaneFacts(
-            lane=state.lane,
-            host=state.host,
-            proven=state.proven,
-            pace=state.pace,
-            due=now,
-            next_token=state.next_token,
-            in_flight=state.in_flight,
-        )
-        return not isinstance(decide(facts, now=now), Go)
+        return not isinstance(decide(replace(state, due=now, held=False), now=now), Go)
 
     async def wait(self, *, now: datetime, longest: timedelta) -> None:
         """Return when something changed, or a lane is due, or after `longest`."""
@@ -254,7 +253,8 @@ class LaneHome:
         state = self._lanes.get(lane.lane_id)
         if state is None:
             host = self._hosts.enter(lane.host)
-            state = self._lanes[lane.lane_id] = LaneState(lane=lane, host=host)
+            party = self._ring.enter(lane.tenant_id, lane.lane_id)
+            state = self._lanes[lane.lane_id] = LaneState(lane=lane, host=host, party=party)
             if lane.max_per_second is not None:
                 state.next_token = self._begun + spacing(lane.max_per_second)
         elif state.lane is not lane:
@@ -275,7 +275,7 @@ class LaneHome:
     def _reserve(self, state: LaneState, count: int, *, now: datetime) -> None:
         state.in_flight += count
         state.host.in_flight += count
-        self._ring.hold(state.lane.tenant_id, count)
+        self._ring.hold(state.party, count)
         if state.lane.max_per_second is not None:
             state.next_token = now + count * spacing(state.lane.max_per_second)
 
@@ -283,7 +283,7 @@ class LaneHome:
         """Take back slots in which nothing was begun, and the tokens with them."""
         if state.next_token is not None and state.lane.max_per_second is not None:
             state.next_token -= count * spacing(state.lane.max_per_second)
-        self._ring.release(state.lane.tenant_id, count)
+        self._ring.release(state.party, count)
         self._free(state, count)
 
     def _free(self, state: LaneState, count: int) -> None:
@@ -360,7 +360,7 @@ class LaneHome:
         self._changed.set()
 
     def _set_alarm(self, state: LaneState) -> None:
-        if state.due is None or state.parked or state.ready:
+        if state.due is None or state.parked or state.stands is not None:
             return
         at = opens_at(state)
         if at is not None:
@@ -374,6 +374,7 @@ class LaneHome:
             self._alarms.set(state.lane.lane_id, kept_until)
             return
         del self._lanes[state.lane.lane_id]
+        self._ring.leave(state.party)
         self._hosts.leave(state.host)
 
     def _wake_due(self, now: datetime) -> None:
@@ -384,9 +385,8 @@ class LaneHome:
             if state is None:
                 continue
             match decide(state, now=now):
-                case Go() if not state.ready:
-                    state.ready = True
-                    self._ring.add(state.lane.tenant_id, lane_id)
+                case Go() if state.stands is None:
+                    self._ring.stand(state)
                 case AwaitHost() | SpareHost() as decision:
                     self._park(state, decision)
                 case _:

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 
-from signalpost.domain.ids import LaneId, TenantId
+from signalpost.domain.ids import LaneId
+
+T = TypeVar("T", bound=Hashable)
 
 
-class Ring:
-    """Round robin over tenants, and over the lanes of a tenant. No lane is in it twice."""
+class Ring(Generic[T]):
+    """Round robin over tenants, or parties of another kind, and over the lanes of each."""
 
     def __init__(self) -> None:
-        self._tenants: deque[TenantId] = deque()
-        self._lanes: dict[TenantId, deque[LaneId]] = {}
+        self._parties: deque[T] = deque()
+        self._lanes: dict[T, deque[LaneId]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, tenant: TenantId, lane_id: LaneId) -> None:
-        """Let a lane have the last turn of its tenant."""
-        lanes = self._lanes.get(tenant)
+    def add(self, party: T, lane_id: LaneId) -> None:
+        """Let a lane have the last turn of its party."""
+        lanes = self._lanes.get(party)
         if lanes is None:
-            lanes = self._lanes[tenant] = deque()
-            self._tenants.append(tenant)
+            lanes = self._lanes[party] = deque()
+            self._parties.append(party)
         lanes.append(lane_id)
         self._count += 1
 
     def take(self) -> LaneId:
-        """Return the lane whose turn it is; its tenant then is the last."""
-        tenant = self._tenants.popleft()
-        lanes = self._lanes[tenant]
+        """Return the lane whose turn it is; its party then is the last."""
+        party = self._parties.popleft()
+        lanes = self._lanes[party]
         lane_id = lanes.popleft()
         if lanes:
-            self._tenants.append(tenant)
+            self._parties.append(party)
         else:
-            del self._lanes[tenant]
+            del self._lanes[party]
         self._count -= 1
         return lane_id

@@ -72,8 +72,10 @@ class Worker:
     async def run_once(self) -> int:
         """Claim what may go now and start its attempts; return how many."""
         now = self._clock.now()
-        free = self._lanes.slots(self._slots, now=now) - len(self._under_way)
-        picks = self._lanes.picks(limit=min(free, _MOST_CLAIMED), now=now, free=free)
+        slots = self._lanes.slots(self._slots, now=now)
+        free = slots - len(self._under_way)
+        limit = min(free, _MOST_CLAIMED)
+        picks = self._lanes.picks(limit=limit, now=now, free=free, slots=slots)
         if not picks:
             return 0
         leases, until = await patiently(lambda: self._claim(picks))

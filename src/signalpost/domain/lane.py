@@ -17,6 +17,13 @@ SLOTS_AT_FIRST: Final = 32
 SLOTS_DOUBLE_EVERY: Final = timedelta(seconds=1)
 """How a process begins where much is due: so many attempts at once, and then more."""
 
+PROMPT_WITHIN: Final = timedelta(seconds=2)
+"""An endpoint whose last attempt ended within this time is prompt, whatever it answered.
+
+Others may hold their slots for as long as an attempt may take, and nothing tells beforehand of
+those that are new which they are.
+"""
+
 _BURSTS_A_SECOND = 50
 
 REPLAY_TURN: Final = 5
@@ -182,6 +189,14 @@ def tenant_room(held: int, *, free: int) -> int:
     each of those that want more holds as many as are free.
     """
     return max(0, (free - held + 1) // 2)
+
+
+def slow_room(held: int, *, free: int, slots: int) -> int:
+    """Return how many of the free slots all lanes may take that are not known to be prompt.
+
+    They hold so many: three quarters of all slots at most, so that prompt ones find the others.
+    """
+    return max(0, min(free, slots - slots // 4 - held))
 
 
 def replay_share(turn: int, count: int) -> tuple[int, int]:
