@@ -112,10 +112,9 @@ class Connection(asyncio.Protocol):
         )
 
     @property
-    def tls_session(self) -> ssl.SSLSession | None:
-        """The session of TLS, by which the next connection can be made faster."""
-        tls = self._transport.get_extra_info("ssl_object") if self._transport else None
-        return tls.session if tls is not None else None
+    def tls(self) -> ssl.SSLObject | None:
+        """What TLS agreed upon; None without it."""
+        return self._transport.get_extra_info("ssl_object") if self._transport else None
 
     def close(self) -> None:
         """Close at once: a farewell would have to be waited for, and nothing is under way."""

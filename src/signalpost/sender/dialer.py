@@ -56,7 +56,7 @@ class Dialer:
 
     def learn(self, host: str, connection: Connection) -> None:
         """Make the next connection to a host faster by what this one agreed upon."""
-        self._context.remember(host, connection.tls_session)
+        self._context.remember(host, connection.tls)
 
     async def _addresses(self, host: str, trail: Trail) -> Sequence[IpAddress]:
         try:

@@ -42,7 +42,8 @@ class HttpSender:
 
     `own_listeners` returns the addresses and ports this service listens on at the moment;
     they are never connected to. `ca_file` holds roots to trust besides the system's. At most
-    `max_idle` connections are kept. The resolver is closed along with the sender.
+    `max_idle` connections are kept, and as many sessions of TLS. The resolver is closed along
+    with the sender.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class HttpSender:
         self._resolver = resolver
         self._max_idle = max_idle
         self._own_listeners = own_listeners
-        self._transport = self._new_transport(policy, client_context(ca_file))
+        context = client_context(ca_file, max_sessions=max_idle)
+        self._transport = self._new_transport(policy, context)
 
     async def adopt(self, policy: EgressPolicy, *, ca_file: Path | None) -> None:
         """Judge and verify every connection from now on by other rules.
@@ -66,7 +68,7 @@ class HttpSender:
         was made by the former rules gets another request. Raises OSError, and changes nothing,
         if the file cannot be used.
         """
-        context = await asyncio.to_thread(client_context, ca_file)
+        context = await asyncio.to_thread(client_context, ca_file, max_sessions=self._max_idle)
         former, self._transport = self._transport, self._new_transport(policy, context)
         await former.aclose()
 

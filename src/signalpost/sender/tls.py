@@ -23,8 +23,7 @@ _CERTIFICATE_CODES = {
     64: "IP_ADDRESS_MISMATCH",
 }
 SESSION_SECONDS = 300.0
-MAX_SESSIONS = 10_000
-"""How long, and of how many hosts, sessions are kept for resumption."""
+"""How long the session of a host is kept for resumption: as much memory as a connection."""
 
 # Reasons of OpenSSL (sslerr.h), most of them for an alert that the endpoint sent.
 _NO_VERSION = ("TLS_VERSION", "no common version of TLS")
@@ -52,17 +51,32 @@ class ClientContext(ssl.SSLContext):
     asyncio has no way to pass a session; this is where it makes its TLS objects.
     """
 
+    max_sessions = 0
+    """Of how many hosts sessions are kept."""
+
     def __init__(self, _: int) -> None:
         super().__init__()
         self._sessions: OrderedDict[str, tuple[float, ssl.SSLSession]] = OrderedDict()
 
-    def remember(self, host: str, session: ssl.SSLSession | None) -> None:
-        """Keep the session of a host for its next connections."""
-        if session is None:
+    def remember(self, host: str, tls: ssl.SSLObject | None) -> None:
+        """Keep the session of a host for its next connections.
+
+        That of a connection which took one up is as old as the first of them: a certificate is
+        not verified when a session is, and one that ended must be noticed.
+        """
+        if tls is None or tls.session is None:
             return
-        self._sessions[host] = (time.monotonic(), session)
+        if tls.session_reused:
+            if host in self._sessions:
+                self._sessions[host] = (self._sessions[host][0], tls.session)
+            return
+        now = time.monotonic()
+        self._sessions[host] = (now, tls.session)
         self._sessions.move_to_end(host)
-        if len(self._sessions) > MAX_SESSIONS:
+        while self._sessions:
+            made_at, _ = next(iter(self._sessions.values()))
+            if len(self._sessions) <= self.max_sessions and now - made_at < SESSION_SECONDS:
+                break
             self._sessions.popitem(last=False)
 
     def wrap_bio(
@@ -80,16 +94,17 @@ class ClientContext(ssl.SSLContext):
 
     def _recall(self, host: str) -> ssl.SSLSession | None:
         made_at, session = self._sessions.get(host, (0.0, None))
-        # A resumed session is not verified anew: a certificate that ended must be noticed.
         return session if time.monotonic() - made_at < SESSION_SECONDS else None
 
 
-def client_context(ca_file: Path | None) -> ClientContext:
+def client_context(ca_file: Path | None, *, max_sessions: int) -> ClientContext:
     """Return a context that trusts the system's roots and, if given, those of a PEM file.
 
-    Raises OSError (ssl.SSLError is one) if the file cannot be used.
+    It keeps the sessions of so many hosts. Raises OSError (ssl.SSLError is one) if the file
+    cannot be used.
     """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.max_sessions = max_sessions
     context.load_default_certs()
     if ca_file is not None:
         context.load_verify_locations(ca_file)
