@@ -95,6 +95,18 @@ async def test_wal_is_brought_home_under_steady_load(
     assert path.with_name("store.db-wal").stat().st_size < 4_000_000
 
 
+async def test_wal_is_brought_home_where_few_events_go_to_many(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signalpost.store.writer._CHECKPOINT_AFTER_BYTES", 256 * 1024)
+    for number in range(100):
+        await store.create(subscription(f"s{number}"))
+    for number in range(200):
+        await store.accept([event(f"e{number}")], now=NOW)
+    assert path.stat().st_size > 3_000_000
+    assert path.with_name("store.db-wal").stat().st_size < 4_000_000
+
+
 async def test_long_wal_is_cut_once_readers_let_it(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,6 +223,12 @@ def checkpoint(conn: Connection) -> None:
         _set_busy_timeout(connection, BUSY_TIMEOUT_SECONDS)
 
 
+def changed_rows(conn: Connection | None) -> int:
+    """Return how many rows were changed by a connection so far, 0 for none."""
+    connection: Any = None if conn is None else conn.connection.dbapi_connection
+    return 0 if connection is None else connection.total_changes
+
+
 def give_back(conn: Connection) -> int:
     """Give some of the free pages back to the system, outside of transactions; return how many.
 

@@ -38,6 +38,7 @@ from signalpost.store.engine import (
     WAY_OUT,
     bears_damage,
     breaks_connection,
+    changed_rows,
     checkpoint,
     give_back,
     is_damage,
@@ -59,6 +60,10 @@ MOST_BYTES = 4 * 1024 * 1024
 
 _BYTES_A_ROW = 2048
 _CHECKPOINT_AFTER_BYTES = 8 * 1024 * 1024
+
+_BYTES_A_CHANGE = 512
+"""About what a row takes of the WAL that is written along with many others."""
+
 _IDLE_SECONDS = 0.05
 
 _BUSY_JOBS = 8
@@ -149,6 +154,7 @@ class Writer:
         self._is_idle = True
         self._conn: Connection | None = None
         self._bytes_since_checkpoint = 0
+        self._changes = 0
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
@@ -266,7 +272,8 @@ class Writer:
     def _round(self, jobs: list[_Job]) -> None:
         if not jobs:
             return
-        self._bytes_since_checkpoint += sum(job.weight for job in jobs)
+        weight = sum(job.weight for job in jobs)
+        self._bytes_since_checkpoint += weight
         try:
             answers = self._transact(jobs)
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers hear of it
@@ -274,6 +281,10 @@ class Writer:
             self._after_failure(jobs, error)
         else:
             self._answer(list(zip(jobs, answers, strict=True)))
+            # An event may go to thousands of subscriptions.
+            changes = changed_rows(self._conn) - self._changes
+            self._changes += changes
+            self._bytes_since_checkpoint += max(0, changes * _BYTES_A_CHANGE - weight)
 
     def _after_failure(self, jobs: list[_Job], error: Exception) -> None:
         """Try again in the way that may help, or tell the callers."""
@@ -294,7 +305,7 @@ class Writer:
 
     def _transact(self, jobs: list[_Job]) -> list[Any]:
         if self._conn is None:
-            self._conn = self._engine.connect()
+            self._conn, self._changes = self._engine.connect(), 0
             self._tally.join(self._conn)
             self._news.attach(self._conn)
         by_verb: dict[Verb[Any, Any], list[int]] = {}
