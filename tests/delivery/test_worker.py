@@ -1,13 +1,15 @@
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import pytest
 
+from signalpost.delivery import rescuer
 from signalpost.delivery.worker import LEASE
 from signalpost.domain.delivery import DeliveryState, FailureReason, Lease
 from signalpost.domain.ids import LaneId
+from signalpost.domain.lane import Lane
 from signalpost.domain.outcome import RESPONSE_READ_LIMIT, Outcome
 from signalpost.domain.subscription import MAX_TIMEOUT, RetryPolicy, Subscription
 from signalpost.ports import Pick, WebhookRequest
@@ -242,6 +244,33 @@ async def test_a_change_of_the_subscription_holds_from_the_next_attempt_on(
         created.endpoint_uri,
         "https://elsewhere.example/",
     ]
+
+
+async def test_a_rescan_of_many_lanes_lets_others_go_on_in_between(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rescuer, "_CHUNK", 2)
+    for number in range(7):
+        await engine.store.create(subscription(f"sub-{number}"))
+    await engine.store.accept([event("event")], now=NOW)
+    notice, at_a_stretch = engine.lanes.notice, [0]
+
+    def counted(lanes: Iterable[Lane], *, due: datetime) -> None:
+        at_a_stretch[-1] += 1
+        notice(lanes, due=due)
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.sleep(0)
+            at_a_stretch.append(0)
+
+    monkeypatch.setattr(engine.lanes, "notice", counted)
+    other = asyncio.create_task(go_on())
+    await engine.rescuer.rescan()
+    other.cancel()
+    assert sum(at_a_stretch) == 7
+    assert max(at_a_stretch) == 2
+    assert await engine.work() == 7
 
 
 async def test_the_rescuer_finishes_a_deletion_that_was_cut_short(engine: Engine) -> None:

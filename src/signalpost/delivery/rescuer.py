@@ -78,6 +78,8 @@ class Rescuer:
         self._lanes.notice([lane], due=self._clock.now())
 
     async def rescan(self) -> None:
-        """Learn from the store of everything that waits."""
-        for backlog in await self._queue.backlogs():
+        """Learn from the store of everything that waits, and let others go on in between."""
+        for number, backlog in enumerate(await self._queue.backlogs(), start=1):
             self._lanes.notice([backlog.lane], due=backlog.due)
+            if number % _CHUNK == 0:
+                await asyncio.sleep(0)
