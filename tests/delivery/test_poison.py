@@ -41,6 +41,30 @@ OF_ITS_LANE = {
     "none allowed": "UPDATE subscriptions SET allowed_attempts_per_minute = 0 WHERE lane_id = 1",
 }
 DAMAGES |= OF_ITS_LANE
+SOUND = '{"event_types":[],"resource_types":[],"resource_ids":[]}'
+FILTERS = {
+    "nothing": "",
+    "cut off": '{"event_types":["account.conn',
+    "null": "null",
+    "list": "[]",
+    "number for a list": SOUND.replace("[]", "7", 1),
+    "number in a list": SOUND.replace("[]", "[7]", 1),
+    "text for a list": SOUND.replace("[]", '"account.connected"', 1),
+    "a part": '{"event_types":["account.connected"]}',
+    "deep": "[" * 100_000,
+}
+"""Texts that are no filter."""
+
+UNSENDABLE = {
+    "line in a value": {"x-note": "a\r\nx-injected: b"},
+    "new line at the end": {"x-note": "a\n"},
+    "nothing of a character": {"x-note": "a\0"},
+    "no name": {"": "a"},
+    "space in a name": {"x note": "a"},
+    "colon in a name": {"x-note:": "a"},
+    "line in a name": {"x-note: a\r\nx-injected": "b"},
+    "name beyond ASCII": {"x-n\u00f6te": "a"},
+}
 NAMED = 'stored subscription "bad" of tenant'
 CODES = {"secret": "SECRET_UNREADABLE", "headers": "SECRET_UNREADABLE"}
 
@@ -91,10 +115,12 @@ async def test_a_damaged_subscription_fails_what_goes_to_it(
     assert told(caplog, logging.INFO) == ["attempt"]
 
 
-async def test_a_header_that_cannot_be_sent_never_reaches_the_sender(pair: Engine) -> None:
+@pytest.mark.parametrize("headers", UNSENDABLE.values(), ids=UNSENDABLE)
+async def test_a_header_that_cannot_be_sent_never_reaches_the_sender(
+    pair: Engine, headers: dict[str, str]
+) -> None:
     stored = await pair.store.get(TENANT, BAD)
-    split = replace(stored, headers={"x-note": "a\r\nx-injected: b"})
-    await pair.store.replace(split, now=NOW)
+    await pair.store.replace(replace(stored, headers=headers), now=NOW)
     await pair.publish("event")
     assert await pair.work() == 2
     bad, good = await pair.deliveries()
@@ -108,10 +134,11 @@ async def test_a_header_that_cannot_be_sent_never_reaches_the_sender(pair: Engin
     assert len(pair.sender.requests) == 1
 
 
+@pytest.mark.parametrize("damage", FILTERS)
 async def test_a_damaged_filter_is_told_once_and_publishing_goes_on(
-    pair: Engine, path: Path, caplog: pytest.LogCaptureFixture
+    pair: Engine, path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    change(path, DAMAGES["filter"])
+    change(path, "UPDATE subscriptions SET filter = ? WHERE lane_id = 1", FILTERS[damage])
     for number in range(5):
         await pair.publish(f"e{number}")
     assert told(caplog, logging.ERROR) == [

@@ -29,8 +29,16 @@ def write_filter(chosen: EventFilter) -> str:
 
 
 def read_filter(text: str) -> EventFilter:
-    """Read what `write_filter` wrote."""
-    return EventFilter(**{name: frozenset(values) for name, values in orjson.loads(text).items()})
+    """Read what `write_filter` wrote.
+
+    Raises ValueError, TypeError or AttributeError for all else: it would choose other events.
+    """
+    stored = orjson.loads(text)
+    return EventFilter(
+        event_types=_texts(stored.get("event_types")),
+        resource_types=_texts(stored.get("resource_types")),
+        resource_ids=_texts(stored.get("resource_ids")),
+    )
 
 
 def write_policy(policy: RetryPolicy) -> str:
@@ -76,6 +84,12 @@ def write_texts(texts: Mapping[str, str]) -> str:
 def read_texts(text: str | bytes) -> dict[str, str]:
     """Read what `write_texts` wrote."""
     return {str(key): str(value) for key, value in orjson.loads(text).items()}
+
+
+def _texts(values: object) -> frozenset[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError
+    return frozenset(values)
 
 
 def _dump(value: object) -> str:
