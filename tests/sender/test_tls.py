@@ -19,6 +19,7 @@ from signalpost.sender.sender import HttpSender
 from signalpost.sender.tls import client_context
 from tests.conftest import Require
 from tests.sender.conftest import NAME, server_context, webhook
+from tests.sender.names import NameServer
 from tests.sender.receivers import OK, Conversation, Receivers, answering, free_port
 from tests.sender.tls_server import TlsServer, answer_once, break_tls
 
@@ -246,6 +247,29 @@ async def test_the_name_is_shown_to_a_pinned_address(
     assert result.outcome is Outcome.SUCCEEDED
     assert receiver.server_names == [NAME]
     assert result.remote_address == f"127.0.0.1:{receiver.port}"
+
+
+IDNA_2003 = {
+    "xn--strae-oqa.example": "strasse.example",
+    "xn--nxasmm1c.example": "xn--nxasmq6b.example",
+}
+
+
+@pytest.mark.parametrize("name", IDNA_2003)
+async def test_a_name_is_that_of_idna_2008_and_not_what_idna_2003_made_of_it(
+    sender: HttpSender, receivers: Receivers, names: NameServer, authority: trustme.CA, name: str
+) -> None:
+    former = IDNA_2003[name]
+    names.zone |= {name: ["127.0.0.1"], former: ["127.0.0.1"]}
+    right = await receivers.start(answering(OK), tls=server_context(authority.issue_cert(name)))
+    wrong = await receivers.start(answering(OK), tls=server_context(authority.issue_cert(former)))
+    taken = await sender.send(webhook(f"https://{name}:{right.port}/"))
+    refused = await sender.send(webhook(f"https://{name}:{wrong.port}/"))
+    assert (taken.outcome, taken.error_code) == (Outcome.SUCCEEDED, "")
+    assert (refused.outcome, refused.error_code) == (Outcome.TLS_FAILED, "HOSTNAME_MISMATCH")
+    assert right.server_names == wrong.server_names == [name]
+    assert wrong.requests == []
+    assert not names.asked[former]
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"garbage" * 100, b""])

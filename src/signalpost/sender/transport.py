@@ -62,10 +62,12 @@ class Transport(httpx.AsyncBaseTransport):
         url = request.url
         is_tls = url.scheme == "https"
         port = url.port or (443 if is_tls else 80)
-        key = _Key(request.extensions.get(OWNER), url.scheme, url.host, port, trail.allowed)
+        # Its A-labels: of what `host` makes of them, TLS would make other ones (IDNA 2003).
+        host = url.raw_host.decode("ascii")
+        key = _Key(request.extensions.get(OWNER), url.scheme, host, port, trail.allowed)
         connection = self._pool.take(key)
         if connection is None:
-            connection = await self._connect(url.host, port, tls=is_tls, trail=trail)
+            connection = await self._connect(host, port, tls=is_tls, trail=trail)
         try:
             answer = await connection.exchange(head, body, trail=trail)
         except BaseException:
