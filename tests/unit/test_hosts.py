@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,6 +99,26 @@ async def test_a_host_is_remembered_while_what_failed_there_counts() -> None:
     assert home.picks(limit=1, now=home.next_look) == []
     assert not len(home._hosts)
     assert home.next_look is None
+
+
+@pytest.mark.parametrize(("outcome", "sent"), [(Outcome.FORBIDDEN, LIMIT), (Outcome.DNS_FAILED, 0)])
+async def test_what_was_never_sent_for_the_addresses_one_allows_is_no_failure_of_its_host(
+    outcome: Outcome, sent: int
+) -> None:
+    """Somebody's name servers were asked where a name was not found: that is one."""
+    home = LaneHome(host_limit=LIMIT, host_failures=RATE)
+    lanes = [Lane(LaneId(number), TenantId("a"), 1, host="shared.example") for number in range(9)]
+    home.notice(lanes[:LIMIT], due=NOW)
+    picks = home.picks(limit=9, now=NOW)
+    home.claimed(picks, {pick.lane_id: 1 for pick in picks}, now=NOW)
+    failed = AttemptResult(outcome=outcome, latency=timedelta())
+    for pick in picks:
+        home.learn(pick.lane_id, failed, start=NOW, width=1, now=NOW)
+        home.forget(pick.lane_id)
+        home.ended(pick.lane_id)
+        home.recorded(pick.lane_id, next_due=None)
+    home.notice(lanes[LIMIT:], due=NOW)
+    assert len(home.picks(limit=9, now=NOW)) == sent
 
 
 def test_failures_of_one_host_add_up_to_no_more_than_it_may_be_sent_at_once() -> None:

@@ -41,6 +41,7 @@ from signalpost.ports import Pick
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _NO_LESSON: Final = Lesson()
+_NOT_OF_HOST: Final = frozenset({Outcome.INTERRUPTED, Outcome.FORBIDDEN})
 
 
 class LaneHome:
@@ -298,8 +299,9 @@ class LaneHome:
         """Learn from the end of an attempt what its host takes, from whatever lane."""
         is_stray = state.strays > 0
         state.strays = min(state.strays, state.in_flight) - is_stray
-        # What the former host took says nothing of this one.
-        if outcome is Outcome.INTERRUPTED or (is_stray and outcome is Outcome.SUCCEEDED):
+        # What the former host took says nothing of this one, nor does what was never sent because
+        # the addresses that a subscription allows are others.
+        if outcome in _NOT_OF_HOST or (is_stray and outcome is Outcome.SUCCEEDED):
             return
         if outcome is not Outcome.SUCCEEDED:
             state.proven = False
