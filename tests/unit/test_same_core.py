@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -187,6 +187,55 @@ def test_who_keeps_the_service_on_a_core_is_obeyed(pair: Pair) -> None:
     pair.delivers.go(other)
     pair.leave()
     assert (pair.delivers.may_run_on, pair.writes.may_run_on) == ({other}, CORES)
+
+
+@pytest.fixture
+def every_thread() -> Iterator[list[int]]:
+    """The threads of this process, which get back what they had."""
+    threads = [int(thread.name) for thread in Path("/proc/self/task").iterdir()]
+    before = {thread: os.sched_getaffinity(thread) for thread in threads}
+    yield threads
+    for thread, cores in before.items():
+        os.sched_setaffinity(thread, cores)
+
+
+def test_who_keeps_all_of_the_process_on_the_very_core_is_obeyed(
+    pair: Pair, every_thread: list[int]
+) -> None:
+    pair.join()
+    (shared,) = pair.shared
+    for thread in every_thread:
+        os.sched_setaffinity(thread, {shared})
+    pair.leave()
+    assert pair.shared == {shared}
+    pair.now += TOGETHER_SECONDS
+    pair.join()
+    assert not pair.core.is_shared
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_cores_that_the_system_allows_later_are_theirs_unless_fewer_were_chosen(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, *, chosen: bool
+) -> None:
+    allowed, asked = os.sched_getaffinity, dict[int, frozenset[int]]()
+    keep = os.sched_setaffinity
+
+    def set_affinity(thread: int, cores: Collection[int]) -> None:
+        asked[thread] = frozenset(cores)
+        keep(thread, cores)
+
+    monkeypatch.setattr(os, "sched_setaffinity", set_affinity)
+    with monkeypatch.context() as system:
+        if chosen:
+            # As if there was one more, which the system allows and whoever chose does not.
+            system.setattr(
+                os, "sched_getaffinity", lambda at: allowed(at) | ({999} if not at else set())
+            )
+        pair.join()
+    pair.leave()
+    later = 512
+    assert (later in asked[pair.delivers.id], later in asked[0]) == (not chosen, not chosen)
+    assert pair.shared == CORES
 
 
 def test_without_the_other_thread_nothing_is_bound(pair: Pair) -> None:

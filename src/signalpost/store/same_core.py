@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -15,6 +16,9 @@ TOGETHER_SECONDS: Final = 1.0
 
 APART_SECONDS: Final = 0.02
 """How long the system may then move them to cores that have less to do."""
+
+_ALL: Final = frozenset(range(1024))
+"""Cores, whether or not they are there: the system takes those of them that it allows."""
 
 _THREADS: Final = Path("/proc/self/task")
 _PROCESSOR: Final = 36
@@ -48,7 +52,8 @@ class SameCore:
         self._monotonic = monotonic
         self._possible = hasattr(os, "sched_setaffinity")
         self._core: int | None = None
-        self._anywhere: set[int] = set()
+        self._anywhere: Collection[int] = frozenset()
+        self._others: Sequence[int] = ()
         self._until = 0.0
 
     @property
@@ -75,11 +80,14 @@ class SameCore:
         if self._core is None:
             return
         core, self._core, self._until = self._core, None, 0.0
+        if self._others and all(_is_kept_on(core, thread) for thread in self._others):
+            # They were not put there by this: somebody wants the whole process there.
+            return
         # A thread that was started meanwhile has its limits from the one that started it. The
         # two come first, so that they start no other such thread while those are looked for.
         for thread in chain((self._other, 0), _threads()):
-            with suppress(OSError):
-                if os.sched_getaffinity(thread) == {core}:
+            if _is_kept_on(core, thread):
+                with suppress(OSError):
                     os.sched_setaffinity(thread, self._anywhere)
 
     def _bind(self) -> None:
@@ -91,7 +99,13 @@ class SameCore:
         if len(anywhere) == 1 or core not in anywhere:
             return
         self._anywhere, self._core = anywhere, core
+        own = (self._other, threading.get_native_id())
+        self._others = [thread for thread in _threads() if thread not in own]
         try:
+            os.sched_setaffinity(0, _ALL)
+            if os.sched_getaffinity(0) == anywhere:
+                # Nothing but the system bounds it. Should that allow more later, so do these two.
+                self._anywhere = _ALL
             os.sched_setaffinity(self._other, {core})
             os.sched_setaffinity(0, {core})
         except OSError:
@@ -107,6 +121,14 @@ def _core_of(thread: int) -> int:
     """
     stat = (_THREADS / str(thread) / "stat").read_bytes()
     return int(stat.rpartition(b")")[2].split()[_PROCESSOR])
+
+
+def _is_kept_on(core: int, thread: int) -> bool:
+    """Tell whether a thread may run on this core only; one that has ended may not."""
+    try:
+        return os.sched_getaffinity(thread) == {core}
+    except OSError:
+        return False
 
 
 def _threads() -> Iterator[int]:
