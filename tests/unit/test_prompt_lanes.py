@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from signalpost.delivery.lanes import LaneHome
 from signalpost.domain.ids import LaneId, TenantId
-from signalpost.domain.lane import Lane, slow_room
+from signalpost.domain.lane import Lane, slow_room, tenant_room
 from signalpost.domain.outcome import AttemptResult, Outcome
 from tests.unit.town import NOW, Town, assert_empty
 
@@ -184,3 +184,27 @@ async def test_whatever_turns_out_to_be_prompt_or_not_all_goes_in_the_end(
     assert not +street.waiting
     assert not street.home._lanes
     assert_empty(street.home._ring)
+
+
+async def test_few_that_are_not_prompt_are_looked_at_for_each_slot_that_is_freed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They hold all they may, hundreds of tenants stand aside, and many slots are free."""
+    looks = 0
+    town = Town(400)
+    for tenant in range(400):
+        town.want(tenant, 20, prompt=False)
+    town.start_all()
+    assert len(town.lanes) == 300
+    assert len(town.home._ring._aside[False][0]) == 100
+
+    def counted(held: int, *, free: int) -> int:
+        nonlocal looks
+        looks += 1
+        return tenant_room(held, free=free)
+
+    monkeypatch.setattr("signalpost.delivery.fair_ring.tenant_room", counted)
+    for _ in range(100):
+        town.end(7)
+        assert len(town.start()) == 1
+    assert looks <= 100 * 12

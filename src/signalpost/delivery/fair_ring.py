@@ -96,7 +96,7 @@ class FairRing(Ring[Party]):
             self._recall(self._aside[True], free=free, most=most)
         if self._aside[False]:
             slow = slow_room(self._slow_held, free=free, slots=slots)
-            self._recall(self._aside[False], free=slow, most=most)
+            self._recall(self._aside[False], free=slow, most=min(most, slow))
 
     def room(self, *, free: int, slots: int) -> int:
         """Return how many free slots the party may take whose turn it is; 0 if nobody may."""
