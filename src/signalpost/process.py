@@ -31,8 +31,14 @@ _M_MMAP_THRESHOLD: Final = -3
 
 _MOST_REQUEST_BYTES: Final = 256 * _MIB
 
-_BYTES_A_CALLER: Final = _MIB // 4
+_BYTES_A_CALLER: Final = _MIB // 2
 """What gRPC takes in of a request that nobody reads yet, and the call, are half of it."""
+
+_BYTES_A_CALL: Final = _MIB // 4
+"""A call that is not begun, with what gRPC takes in of its request."""
+
+_FEWEST_PENDING: Final = 1000
+_MOST_PENDING: Final = 20_000
 
 _BYTES_A_STREAM: Final = 1 * _MIB
 """As large as a request may be: few of them are at once."""
@@ -42,8 +48,8 @@ _BYTES_A_STREAM: Final = 1 * _MIB
 class Share:
     """How many attempts may be under way, how many connections kept, and how large caches may be.
 
-    `streams` may publish at once, the requests of `callers` wait to be read, and large ones that
-    wait to be worked on have `request_bytes`; `memory` is all there is.
+    `pending` calls may wait to be begun, the requests of `callers` to be read, and large ones of
+    `request_bytes` to be worked on; `streams` may publish at once; `memory` is all there is.
 
     A connection is an open file. Without any left neither callers nor endpoints can be connected
     to, and nothing says whose fault that is; without memory the system ends the process, and the
@@ -54,6 +60,7 @@ class Share:
     kept: int
     cache_bytes: int
     request_bytes: int
+    pending: int
     callers: int
     streams: int
     memory: int
@@ -72,6 +79,7 @@ class Share:
             min(kept, max(_FEWEST, min(quarter, spare // 4 // _KEPT_BYTES))),
             max(_MIB, spare // 4),
             min(_MOST_REQUEST_BYTES, memory // 16),
+            min(_MOST_PENDING, max(_FEWEST_PENDING, memory // _BYTES_A_CALL)),
             max(_FEWEST, memory // _BYTES_A_CALLER),
             max(_FEWEST, memory // _BYTES_A_STREAM),
             memory,

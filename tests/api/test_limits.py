@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 
 from signalpost.api import boundary
+from signalpost.api.intake import CALL_BYTES
 from signalpost.v1.event_service_pb2 import (
     ListEventsRequest,
     PublishRequest,
     PublishResult,
     PublishStreamRequest,
 )
-from tests.api.service import Service, event, failure_of
+from tests.api.service import PLENTY, Service, event, failure_of, running
 from tests.api.watch import eventually
 from tests.contract.sqlite_file import look
 from tests.contract.writing import held_writer
@@ -43,6 +45,25 @@ async def test_call_without_a_deadline_that_counts_ends_at_that_of_the_server(
     outcomes = {one.outcome for one in (await service.publish(*EVENTS)).results}
     assert len(outcomes) == 1
     assert len(await service.stored()) == 3
+
+
+async def test_thousands_of_calls_at_once_are_all_answered(service: Service) -> None:
+    requests = [PublishRequest(events=[event(event_id=f"e{n}")]) for n in range(4000)]
+    responses = await asyncio.gather(*map(service.events.Publish, requests))
+    assert [one.results[0].event_id for one in responses] == [f"e{n}" for n in range(4000)]
+
+
+async def test_small_calls_that_there_is_no_memory_for_are_refused(tmp_path: Path) -> None:
+    little = replace(PLENTY, request_bytes=2 * 10 * CALL_BYTES)
+    async with running(tmp_path, share=little) as service:
+        async with held_writer(service.store) as held:
+            calls = [asyncio.ensure_future(service.publish(event())) for _ in range(9)]
+            await held.submitted(9)
+            failure = await failure_of(service.publish(event()))
+            assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "OVERLOADED")
+            assert not any(call.done() for call in calls)
+        await asyncio.gather(*calls)
+        await service.publish(event())
 
 
 @pytest.mark.parametrize("method", ["Publish", "WatchEvents"])

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Iterator
+from contextlib import suppress
 
 import grpc
 import grpc.aio
@@ -31,6 +32,9 @@ Stream = grpc.aio.StreamStreamCall[PublishStreamRequest, PublishStreamResponse]
 
 CALLS = int(os.environ.get("SIGNALPOST_TEST_LARGE_CALLS", "32"))
 """How many large requests there are at once, half as many streams with them."""
+
+THOUSANDS = 4000
+"""How many small calls there are at once, none of them for long."""
 
 EVENTS = 15
 """In a request: together 3.6 MiB, a little less than there may be."""
@@ -146,6 +150,30 @@ async def test_many_idle_streams_hold_up_nobody_and_may_all_send_much_at_once(
     for number, call in enumerate(left):
         accepted += await send(call, connected(f"left-{number}"))
     assert f"left-{len(left) - 1}" in accepted
+    assert sorted(await stored(service)) == sorted(accepted)
+    assert group.kills() == 0
+    assert await service.stop() == 0
+
+
+async def test_thousands_of_calls_at_once_are_answered_or_may_come_again(
+    group: MemoryGroup, service: Service
+) -> None:
+    service.within = group.within
+    await service.start()
+
+    async def publish_one(number: int) -> list[str]:
+        event = connected(f"e{number}")
+        event.account_connected.user_id = "u" * 30_000
+        call = service.events.Publish(PublishRequest(events=[event]), timeout=60)
+        with suppress(grpc.aio.AioRpcError):
+            return [(await call).results[0].event_id]
+        # By us, or by gRPC, which gives no details.
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        return []
+
+    answers = await asyncio.gather(*(publish_one(number) for number in range(THOUSANDS)))
+    accepted = [one for answer in answers for one in answer]
+    assert len(accepted) > THOUSANDS / 100
     assert sorted(await stored(service)) == sorted(accepted)
     assert group.kills() == 0
     assert await service.stop() == 0

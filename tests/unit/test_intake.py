@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from signalpost.api.intake import SMALL_BYTES, Intake, Streamed
+from signalpost.api.intake import CALL_BYTES, SMALL_BYTES, Intake, Streamed
 from signalpost.domain.errors import Overloaded
 from signalpost.process import Share
 
@@ -115,6 +115,21 @@ async def test_who_went_away_does_not_count_among_those_that_wait() -> None:
     last = Work(found)
     for one in (works[0], works[1], works[2], works[4], last):
         assert await begun(one) == [True]
+        await one.end()
+
+
+async def test_small_requests_do_not_wait_but_there_are_only_so_many() -> None:
+    found = Intake(LITTLE)
+    large = [Work(found) for _ in range(2)]
+    size = MIB - CALL_BYTES
+    for _ in range(8):
+        found.begin_small(size)
+    for _ in range(2):
+        with pytest.raises(Overloaded):
+            found.begin_small(size)
+    found.end_small(size)
+    found.begin_small(size)
+    for one in large:
         await one.end()
 
 

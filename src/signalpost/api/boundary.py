@@ -169,13 +169,17 @@ class Boundary:
             try:
                 async with limit:
                     data = await self._only(context)
-                    if len(data) <= SMALL_BYTES:
-                        response = await work(data, call)
-                    else:
+                    if len(data) > SMALL_BYTES:
                         # That it came slowly is no reason to have less time for it.
                         limit.reschedule(asyncio.get_running_loop().time() + seconds)
                         async with self._intake.work(len(data), bounded=False):
                             response = await work(data, call)
+                    else:
+                        self._intake.begin_small(len(data))
+                        try:
+                            response = await work(data, call)
+                        finally:
+                            self._intake.end_small(len(data))
             except TimeoutError:
                 if limit.expired():
                     raise _TooLate(seconds) from None

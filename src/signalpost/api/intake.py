@@ -23,6 +23,9 @@ from signalpost.process import Share
 SMALL_BYTES: Final = 32 * 1024
 """Requests up to this size do not wait for their turn."""
 
+CALL_BYTES: Final = 8 * 1024
+"""What a call counts for besides its request."""
+
 PATIENCE_SECONDS: Final = 0.5
 """How long those that come in slowly hold up others."""
 
@@ -44,6 +47,7 @@ class Intake:
         self._stream_arrivals = self._arrivals(STREAM_PATIENCE_SECONDS)
         self.streamed = Streamed(share.request_bytes)
         self._streams = 0
+        self._small, self._most_small = 0, share.request_bytes // 2
         self._work = 0
         self._waiting: dict[asyncio.Future[None], int] = {}
         self._waiting_bytes = 0
@@ -81,6 +85,20 @@ class Intake:
         if after <= SMALL_BYTES and self._late.have_plenty:
             return await self._late.read(read)
         return await self._stream_arrivals.read(read)
+
+    def begin_small(self, size: int) -> None:
+        """Begin to work on a small request; `end_small` it then. Raises Overloaded.
+
+        Small ones do not wait. But where storage is slow, there may be very many of them.
+        """
+        weight = size + CALL_BYTES
+        if self._small + weight > self._most_small:
+            raise Overloaded(TOO_MANY)
+        self._small += weight
+
+    def end_small(self, size: int) -> None:
+        """Note that a small request is done with."""
+        self._small -= size + CALL_BYTES
 
     @asynccontextmanager
     async def work(self, size: int, *, bounded: bool) -> AsyncIterator[None]:

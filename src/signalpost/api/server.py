@@ -68,6 +68,20 @@ _OPTIONS: Final = (
 )
 
 
+def _options(share: Share) -> list[tuple[str, int]]:
+    """Say how the transport is to be; calls that come faster than they are begun may wait.
+
+    Left to itself, gRPC cancels some beyond a thousand of them, and all beyond three thousand.
+    What one connection has too many of it refuses: that, unlike CANCELLED, says to try again.
+    """
+    names = (
+        "grpc.max_concurrent_streams",
+        "grpc.server.max_pending_requests",
+        "grpc.server.max_pending_requests_hard_limit",
+    )
+    return [*_OPTIONS, *((name, share.pending) for name in names)]
+
+
 _Health = health.aio.HealthServicer
 
 
@@ -140,7 +154,7 @@ def build_server(services: Services, *, address: str, reflection: bool, share: S
 
     Call it in the event loop it is to run in. Raises AddressUnavailable.
     """
-    server = grpc.aio.server(options=_OPTIONS)
+    server = grpc.aio.server(options=_options(share))
     intake = Intake(share)
     boundary = Boundary(new_id=services.new_id, tracing=services.tracing, intake=intake)
     servicers = _servicers(services, intake)
