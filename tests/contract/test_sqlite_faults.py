@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from signalpost import failpoints
 from signalpost.domain.errors import SignalpostError, StorageFull
 from signalpost.ports import EventQuery, PageRequest, Recorded
-from signalpost.store import Store, engine
+from signalpost.store import DatabaseRefused, Store, engine
 from signalpost.store.events import AcceptCall
 from signalpost.store.writer import one_by_one
 from tests.contract.material import NOW, TENANT, claim, ended, event, subscription
@@ -224,12 +224,28 @@ async def test_queue_that_its_index_does_not_agree_with_is_mended_by_the_next_st
     ]
 
 
+async def test_file_that_is_damaged_is_refused_with_what_to_do(path: Path) -> None:
+    store = await Store.open(url_of(path), master_key=KEY)
+    await store.aclose()
+    start, _ = page_of_the_queue(path)
+    content = bytearray(path.read_bytes())
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(DatabaseRefused, match=r"is damaged .*: restore a backup") as caught:
+        await Store.open(url_of(path), master_key=KEY)
+    assert "\n" not in str(caught.value)
+
+
 def flip_a_bit_of_the_first_due(path: Path) -> None:
     """Change it in its row, and not in the index."""
     [(due,)] = look(path, "SELECT min(due) FROM queue")
+    content = bytearray(path.read_bytes())
+    content[content.index(due.to_bytes(8), *page_of_the_queue(path)) + 7] ^= 2
+    path.write_bytes(content)
+
+
+def page_of_the_queue(path: Path) -> tuple[int, int]:
+    """Return where the one page of a short queue begins in the file, and where it ends."""
     [(root,)] = look(path, "SELECT rootpage FROM sqlite_master WHERE name = 'queue'")
     [(size,)] = look(path, "PRAGMA page_size")
-    content = bytearray(path.read_bytes())
-    at = content.index(due.to_bytes(8), (root - 1) * size, root * size)
-    content[at + 7] ^= 2
-    path.write_bytes(content)
+    return (root - 1) * size, root * size

@@ -44,7 +44,7 @@ WAL_LIMIT_BYTES = 32 * 1024 * 1024
 SPARE_PAGES = 1024
 """Free pages that stay in the file, to be used again."""
 
-WAY_OUT: Final = "restore a backup, or make a new file with the `.recover` of the sqlite3 program"
+WAY_OUT: Final = "restore a backup, or save what can be read, as the README says"
 """What is left to be done about a database that is damaged."""
 
 _logger: Final = logging.getLogger(__name__)
