@@ -154,6 +154,22 @@ async def test_what_cannot_be_used_is_said_and_metrics_can_be_read_all_the_same(
     await export.Telemetry(None, collecting).aclose()
 
 
+async def test_durations_are_shown_once_also_where_the_sdk_tells_of_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")
+    totals = Totals()
+    collecting = export.begin_metrics({}, totals.durations)
+    assert collecting is not None
+    observe(collecting.meter, totals, Lookout(no_overview))
+    await asyncio.to_thread(collecting.text)  # of which the second time tells
+    lines = (await asyncio.to_thread(collecting.text)).splitlines()
+    await export.Telemetry(None, collecting).aclose()
+    assert any(line.startswith(b"otel_sdk_") for line in lines)
+    counts = [line for line in lines if b"_delivery_duration_seconds_count" in line]
+    assert counts == [b"signalpost_delivery_duration_seconds_count 0.0"]
+
+
 @pytest.fixture
 async def health() -> AsyncIterator[HealthServer]:
     async def ready() -> str | None:

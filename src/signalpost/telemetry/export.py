@@ -240,6 +240,8 @@ class _Completion:
                 resource,
                 scope_metrics=[
                     replace(scope, metrics=[*scope.metrics, self._metric()])
+                    if scope.scope.name == _SCOPE  # not to what the SDK may tell of itself
+                    else scope
                     for scope in resource.scope_metrics
                 ],
             )
