@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from signalpost import signals
@@ -15,8 +16,20 @@ _MISSING = (
 )
 
 
+def _have_standard_files() -> None:
+    """Open what is closed of standard input, output and error.
+
+    Files that are opened next would have their numbers: what a library prints would go into a
+    connection to a customer.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - it stays open
+
+
 def main() -> None:
     """Run the command. Exits with 1 if the extra `server` is not installed."""
+    _have_standard_files()
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     if command in _DRAINING:
         signals.hold(*signals.ENDING)

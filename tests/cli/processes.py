@@ -85,6 +85,10 @@ class Running:
         while not condition():
             assert self._process.poll() is None, f"it ended {without}"
 
+    def file(self, number: int) -> str:
+        """What an open file of the process is, by its number."""
+        return str(Path(f"/proc/{self._process.pid}/fd/{number}").readlink())
+
     def send(self, number: int) -> None:
         self._process.send_signal(number)
 

@@ -12,7 +12,7 @@ import pytest
 
 from signalpost.v1.event_service_pb2 import ListEventsRequest
 from signalpost.v1.event_service_pb2_grpc import EventServiceStub
-from tests.cli.processes import run, running
+from tests.cli.processes import clean_environment, command, run, running, started
 
 FREE = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
 
@@ -187,3 +187,31 @@ def test_a_probe_that_only_connects_and_resets_leaves_no_trace(tmp_path: Path) -
         code, errors = served.end()
     assert code == 0
     assert [line for line in errors.splitlines() if not line.startswith('{"time"')] == []
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="/proc tells which files are open"
+)
+
+
+@needs_proc
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", ">/dev/full"])
+def test_standard_files_that_are_closed_or_full_do_not_end_it(tmp_path: Path, closed: str) -> None:
+    """Connections would have their numbers, and what is printed would go to a customer."""
+    words = ["/bin/sh", "-c", f'exec "$0" "$@" {closed}', *command("serve", *FREE)]
+    with started(words, tmp_path, clean_environment()) as served:
+        served.wait_until_logged('"message":"serving"')
+        names = {served.file(number) for number in range(2)}
+        code, errors = served.end()
+    assert code == 0, errors
+    assert "Traceback" not in errors
+    assert not [name for name in names if name.startswith(("socket:", "anon_inode:"))]
+
+
+@needs_proc
+def test_it_serves_without_standard_error(tmp_path: Path) -> None:
+    words = ["/bin/sh", "-c", 'exec "$0" "$@" 2>&-', *command("serve", *FREE)]
+    with started(words, tmp_path, clean_environment()) as served:
+        served.wait_for(r"gRPC +\S+$")
+        assert served.file(2) == "/dev/null"
+        assert served.end()[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -57,7 +58,8 @@ def serve(**flags: object) -> None:
     logs.configure(level=settings.log_level)
 
     def announce(running: app.Running) -> None:
-        click.echo(_announcement(settings, running))
+        with suppress(OSError):  # such as a full disk: whom it tells does not matter so much
+            click.echo(_announcement(settings, running))
 
     try:
         uvloop.run(app.serve(settings, read_anew=partial(options.read_anew, flags), ready=announce))
