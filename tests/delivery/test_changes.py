@@ -8,6 +8,7 @@ import pytest
 
 from signalpost.domain.delivery import DeliveryState
 from signalpost.domain.filter import EventFilter
+from signalpost.domain.ids import SubscriptionId
 from signalpost.domain.outcome import Outcome
 from signalpost.domain.subscription import Subscription
 from tests.contract.material import TENANT, subscription
@@ -59,3 +60,12 @@ async def test_with_its_subscription_deleted_a_delivery_is_canceled_and_says_so(
     [delivery] = await engine.deliveries()
     assert delivery.state is DeliveryState.CANCELED
     assert delivery.end_time is not None
+
+
+async def test_a_deletion_that_was_cut_short_is_soon_through(engine: Engine) -> None:
+    await engine.store.create(subscription())
+    for start in range(0, 1200, 400):
+        await engine.publish(*(f"e{number}" for number in range(start, start + 400)))
+    await engine.store.delete(TENANT, SubscriptionId("sub"), etag=None, now=engine.clock.now())
+    await engine.rescuer.run_once()
+    assert await engine.store.deleted_lanes() == []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from signalpost.delivery.lanes import LaneHome
 from signalpost.delivery.patience import patiently
+from signalpost.domain.ids import LaneId
 from signalpost.domain.lane import Lane
 from signalpost.domain.pace import after_restart
 from signalpost.ports import Clock, DeliveryQueue, SubscriptionStore
@@ -15,6 +16,7 @@ from signalpost.ports import Clock, DeliveryQueue, SubscriptionStore
 _PERIOD = timedelta(seconds=5)
 _ROUNDS_PER_RESCAN = 12
 _CHUNK = 500
+_CHUNKS_A_ROUND = 20
 
 _logger = logging.getLogger(__name__)
 
@@ -65,9 +67,15 @@ class Rescuer:
             _logger.warning("took back expired leases of %d lanes", len(lanes))
             self._lanes.notice(lanes, due=now)
         for lane_id in await self._queue.deleted_lanes():
-            await self._subscriptions.cancel_waiting(lane_id, limit=_CHUNK, now=now)
+            await self._cancel(lane_id, now=now)
         for lane in await self._queue.unarranged_lanes():
             await self._arrange(lane)
+
+    async def _cancel(self, lane_id: LaneId, *, now: datetime) -> None:
+        """Cancel what waits in a lane, or as much of it as takes about a second."""
+        for _ in range(_CHUNKS_A_ROUND):
+            if await self._subscriptions.cancel_waiting(lane_id, limit=_CHUNK, now=now) < _CHUNK:
+                return
 
     async def _arrange(self, lane: Lane) -> None:
         after: str | None = ""
