@@ -38,7 +38,7 @@ _BYTES_A_CALL: Final = _MIB // 4
 """A call that is not begun, with what gRPC takes in of its request."""
 
 _FEWEST_PENDING: Final = 1000
-_MOST_PENDING: Final = 20_000
+_MOST_PENDING: Final = 4096
 
 _BYTES_A_STREAM: Final = 1 * _MIB
 """As large as a request may be: few of them are at once."""

@@ -198,6 +198,21 @@ async def test_those_that_send_nothing_hold_up_others_once() -> None:
     await gate.assert_none_is_counted()
 
 
+async def test_the_more_wait_the_sooner_those_that_send_nothing_make_room() -> None:
+    gate = Gate(patience=8, most_waiting=1000)
+    crowd = Crowd(gate.arrivals.read, PLACES)
+    found = []
+    for more in (PLACES, PLACES, 6 * PLACES):
+        crowd.tasks += Crowd(gate.arrivals.read, more).tasks
+        await turns()
+        found.append(gate.arrivals._time())
+    assert found == [8, 4, 1]
+    for task in crowd.tasks:
+        task.cancel()
+    await crowd.end()
+    assert gate.arrivals._time() == 8
+
+
 async def test_those_that_send_nothing_keep_their_places_while_nobody_waits() -> None:
     gate = Gate(patience=0)
     silent = Crowd(gate.arrivals.read, PLACES)

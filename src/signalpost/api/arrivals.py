@@ -131,7 +131,8 @@ class Latecomers:
 class Arrivals:
     """Reads requests, at most so many at once, in their order.
 
-    After `patience` seconds one of them makes room for the next and is a latecomer.
+    After `patience` seconds one of them makes room for the next and is a latecomer; sooner where
+    more wait than there are places, so that many who send nothing hold up others no longer.
     """
 
     def __init__(self, most: int, *, most_waiting: int, patience: float, late: Latecomers) -> None:
@@ -190,12 +191,16 @@ class Arrivals:
         """Look at those who are read when the first of them has had its time, if others wait."""
         if self._before and self._timer is None:
             first = next(iter(self._here))
-            self._timer = loop.call_at(first.began + self._patience, self._make_room)
+            self._timer = loop.call_at(first.began + self._time(), self._make_room)
+
+    def _time(self) -> float:
+        """Return how long one of them may take."""
+        return self._patience * self._most / max(self._most, len(self._before))
 
     def _make_room(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
-        waiting, late = len(self._before), loop.time() - self._patience
+        waiting, late = len(self._before), loop.time() - self._time()
         slow = [one for one in islice(self._here, waiting) if one.began <= late]
         for arrival in slow:
             del self._here[arrival]
