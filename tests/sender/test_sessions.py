@@ -13,10 +13,10 @@ from signalpost.sender import tls as tls_module
 from signalpost.sender.sender import HttpSender
 from signalpost.sender.tls import ClientContext, client_context
 from tests.sender.conftest import DEVELOPMENT, NAME, server_context, webhook
-from tests.sender.receivers import OK
 from tests.sender.tls_server import Serve, TlsServer
 
 OTHER = f"deep.{NAME}"
+LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def noting(resumed: list[bool | None]) -> Serve:
         with connection:
             resumed.append(connection.session_reused)
             connection.recv(65536)
-            connection.sendall(OK)
+            connection.sendall(LAST)
 
     return serve
 
