@@ -11,8 +11,9 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from signalpost.api import probes
 from signalpost.api.server import AddressUnavailable, build_server
-from tests.api.service import PLENTY, Asked, HandClock, LaneRecorder, Service, build
+from tests.api.service import PLENTY, Asked, HandClock, LaneRecorder, Service, build, failure_of
 from tests.conftest import Require
 
 GRPCURL = Path(sysconfig.get_path("scripts")) / "grpcurl"
@@ -64,6 +65,39 @@ async def test_a_family_of_addresses_that_the_machine_has_not_fails_with_one_lin
 async def test_health_tells_of_the_server_and_each_service(service: Service, name: str) -> None:
     answer = await health(service).Check(HealthCheckRequest(service=name))
     assert answer.status == HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+async def test_health_check_without_a_request_is_refused(service: Service, method: str) -> None:
+    kind: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
+    kind = service.channel.stream_stream(f"/grpc.health.v1.Health/{method}")
+    failure = await failure_of(kind(iter(())).read())
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert failure.message == "there is no request"
+
+
+async def test_health_check_whose_request_does_not_come_ends(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "_SECONDS", 0.05)
+    kind: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
+    kind = service.channel.stream_stream("/grpc.health.v1.Health/Check")
+    failure = await failure_of(kind().read())
+    assert failure.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_health_check_that_is_too_large_is_refused(service: Service) -> None:
+    failure = await failure_of(health(service).Check(HealthCheckRequest(service="a" * 5000)))
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert failure.message == "the request has 5003 bytes, 4096 at most"
+
+
+async def test_health_of_what_is_not_there_is_told(service: Service) -> None:
+    request = HealthCheckRequest(service="signalpost.v1.NoService")
+    assert (await failure_of(health(service).Check(request))).code is grpc.StatusCode.NOT_FOUND
+    watch = health(service).Watch(request)
+    assert (await watch.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
+    watch.cancel()
 
 
 async def test_draining_is_told_to_health_checks_and_ends_the_server(service: Service) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 import grpc
 import grpc.aio
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from signalpost.v1.delivery_pb2 import Delivery
 from signalpost.v1.event_pb2 import Event
@@ -82,6 +83,17 @@ async def watch(service: Service) -> None:
     assert failure.reason in {"TOO_LARGE", "OVERLOADED"}
 
 
+async def check(service: Service) -> None:
+    """Ask for the health of a service of a very long name."""
+    kind: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+    kind = service.channel.unary_unary("/grpc.health.v1.Health/Check")
+    request = HealthCheckRequest(service="a" * 7_000_000)
+    call = kind(request.SerializeToString(), timeout=60)
+    with suppress(grpc.aio.AioRpcError):
+        await call
+    assert await call.code() in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE}
+
+
 async def assert_it_may_come_again(call: Awaitable[object]) -> None:
     failure = await failure_of(call)
     assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "OVERLOADED")
@@ -114,6 +126,7 @@ async def test_many_large_requests_wait_or_are_refused_and_small_ones_go_on(
         ),
     )
     await asyncio.gather(*(watch(service) for _ in range(CALLS)))
+    await asyncio.gather(*(check(service) for _ in range(CALLS)))
     done.set()
     accepted = [*(one for answer in answers for one in answer), *await small]
     assert group.kills() == 0

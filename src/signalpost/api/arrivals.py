@@ -119,6 +119,8 @@ class Latecomers:
 
     def _end_most(self) -> None:
         ended = list(islice(self._all, self._few, None))
+        if not ended:
+            return
         for arrival in ended:
             self.discard(arrival)
             arrival.end()

@@ -45,6 +45,7 @@ class Intake:
         self._late = Latecomers(share)
         self._calls = self._arrivals(PATIENCE_SECONDS)
         self._stream_arrivals = self._arrivals(STREAM_PATIENCE_SECONDS)
+        self.probes = self._arrivals(PATIENCE_SECONDS)
         self.streamed = Streamed(share.request_bytes)
         self._streams = 0
         self._small, self._most_small = 0, share.request_bytes // 2

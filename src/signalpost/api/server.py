@@ -10,7 +10,7 @@ from typing import Final
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 
 from signalpost.api import reflection as reflection_service
 from signalpost.api.boundary import Boundary
@@ -21,6 +21,7 @@ from signalpost.api.event_types import EventTypeServicer
 from signalpost.api.events import EventServicer
 from signalpost.api.intake import Intake
 from signalpost.api.paging import Pager
+from signalpost.api.probes import serve_health
 from signalpost.api.probing import Rehearsal
 from signalpost.api.subscriptions import SubscriptionServicer
 from signalpost.api.watching import Watchers, WatchLimits
@@ -162,7 +163,7 @@ def build_server(services: Services, *, address: str, reflection: bool, share: S
         server.add_generic_rpc_handlers((boundary.handlers(descriptor, servicer),))
     names = tuple(descriptor.full_name for descriptor in servicers)
     checks = _Health()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    serve_health(server, checks, intake.probes)
     if reflection:
         reflection_service.enable(server, names)
     return Server(server, boundary, port=_bind(server, address), names=names, checks=checks)
