@@ -30,8 +30,13 @@ SLOW = 60
 EVENTS = 10
 SLOW_SECONDS = 0.5
 
-AT_ONCE = Share.of(files=65_536, memory=MEMORY, attempts=512, kept=2000).attempts
-MOST_GROWTH_BYTES = 24 * 2**20
+SHARE = Share.of(files=65_536, memory=MEMORY, attempts=512, kept=2000)
+AT_ONCE = SHARE.attempts
+MOST_GROWTH_BYTES = SHARE.cache_bytes + 12 * 2**20
+"""From the first round on: caches fill, and what is free lies between what is not."""
+
+MOST_LATE_GROWTH_BYTES = 8 * 2**20
+"""In the second half of all rounds."""
 
 
 @dataclass
@@ -112,3 +117,4 @@ async def test_little_memory_makes_it_slow_and_neither_ends_nor_fills_it(
     assert len(deliveries) == ROUNDS * EVENTS * (SLOW + 1)
     assert AT_ONCE / 2 < slow.most <= AT_ONCE
     assert sizes[-1] < sizes[0] + MOST_GROWTH_BYTES
+    assert sizes[-1] < sizes[ROUNDS // 2] + MOST_LATE_GROWTH_BYTES
