@@ -197,8 +197,8 @@ def _untraced() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
 
 
-def connected(event_id: str = "", *, resource: str = "acc_1") -> Event:
+def connected(event_id: str = "", *, resource: str = "acc_1", tenant: str = "") -> Event:
     """An `account.connected` event."""
-    event = Event(event_id=event_id, resource=Resource(id=resource))
+    event = Event(event_id=event_id, tenant_id=tenant, resource=Resource(id=resource))
     event.account_connected.integration = "gmail"
     return event

@@ -82,7 +82,9 @@ class Crowd:
         self._met: list[hostile.Receiver] = []
         self.cases: dict[str, Hostile] = {}
 
-    async def gather(self, cases: Iterable[Hostile], tls: ssl.SSLContext | None = None) -> None:
+    async def gather(
+        self, cases: Iterable[Hostile], tls: ssl.SSLContext | None = None, *, tenant: str = ""
+    ) -> None:
         for case in cases:
             name = f"hostile-{len(self.cases)}"
             receiver = await self._receivers.start(case.behave, tls=tls)
@@ -90,6 +92,7 @@ class Crowd:
             scheme = "https" if tls or case.tls else "http"
             subscription = Subscription(
                 subscription_id=name,
+                tenant_id=tenant,
                 endpoint_uri=f"{scheme}://localhost:{receiver.port}/",
                 filter=EventFilter(event_types=["account.connected"]),
                 retry_policy=RetryPolicy(max_attempts=1),
@@ -200,15 +203,18 @@ async def test_two_hundred_at_once_take_little_memory_and_delay_nobody(
     require(Path("/proc/self/clear_refs").exists(), "needs /proc of Linux")
     await service.start()
     crowd, healthy = Crowd(service, receivers), Healthy(service, receiver)
+    # One tenant alone may not have so many attempts at endpoints that nothing is known of.
+    one, another = "tenant-1", "tenant-2"
     lasting = [case for case in HOSTILE if case.seconds]
     over_tls = [case for case in lasting if not case.tls]
-    await crowd.gather(islice(cycle(lasting), CROWD // 2))
-    await crowd.gather(islice(cycle(over_tls), CROWD // 2), authority.context)
+    await crowd.gather(islice(cycle(lasting), CROWD // 2), tenant=one)
+    await crowd.gather(islice(cycle(over_tls), CROWD // 2), authority.context, tenant=another)
     await healthy.subscribe()
     for _ in range(WARM):
         await healthy.deliver()
     memory = Memory(service)
-    await service.publish(connected())
+    await service.publish(connected(tenant=one))
+    await service.publish(connected(tenant=another))
     attempting = asyncio.create_task(crowd.attempts())
     before = healthy.deliveries
     while crowd.open() < CROWD:
