@@ -106,8 +106,8 @@ class SameCore:
             if os.sched_getaffinity(0) == anywhere:
                 # Nothing but the system bounds it. Should that allow more later, so do these two.
                 self._anywhere = _ALL
-            os.sched_setaffinity(self._other, {core})
             os.sched_setaffinity(0, {core})
+            os.sched_setaffinity(self._other, {core})
         except OSError:
             until = self._until
             self.leave()
