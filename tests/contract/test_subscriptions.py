@@ -183,11 +183,19 @@ async def test_list_keeps_to_states_and_event_type(store: Store) -> None:
     assert await names(connected) == ["all", "family", "paused", "resource"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE subscriptions SET labels = CAST(x'7bff' AS TEXT) WHERE lane_id = 1",
+        "UPDATE subscriptions SET update_time = update_time + (1 << 62) WHERE lane_id = 1",
+        "UPDATE signing_keys SET create_time = create_time + (1 << 62) WHERE lane_id = 1",
+    ],
+)
 async def test_what_cannot_be_read_of_one_subscription_fails_none_beside_it(
-    store: Store, path: Path
+    store: Store, path: Path, damage: str
 ) -> None:
     bad, good = [await store.create(subscription(name)) for name in ("bad", "good")]
-    change(path, "UPDATE subscriptions SET labels = CAST(x'7bff' AS TEXT) WHERE lane_id = 1")
+    change(path, damage)
     found = await store.subscriptions_of([bad.lane_id, good.lane_id])
     assert isinstance(found[bad.lane_id], SubscriptionUnreadable)
     assert found[good.lane_id] == good
@@ -201,7 +209,11 @@ async def test_what_cannot_be_read_of_one_subscription_fails_none_beside_it(
         "UPDATE subscriptions SET filter = '[]' WHERE lane_id = 1",
         "UPDATE subscriptions SET headers = x'00' WHERE lane_id = 1",
         "UPDATE signing_keys SET secret = x'00' WHERE lane_id = 1",
+        "UPDATE subscriptions SET headers = 1 WHERE lane_id = 1",
         "UPDATE subscriptions SET timeout = 'x' WHERE lane_id = 1",
+        "UPDATE subscriptions SET timeout = 1e300 WHERE lane_id = 1",
+        "UPDATE subscriptions SET create_time = create_time + (1 << 62) WHERE lane_id = 1",
+        "UPDATE signing_keys SET expire_time = 1 << 62 WHERE lane_id = 1",
     ],
 )
 async def test_list_tells_which_one_cannot_be_read_and_shows_the_others(

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import DatabaseError
 
 from signalpost.delivery.targets import Targets
 from signalpost.domain.delivery import Lease
@@ -15,6 +17,7 @@ from signalpost.domain.subscription import Subscription
 from signalpost.ports import Pick
 from signalpost.store import Store
 from tests.contract.material import NOW, TENANT, event, subscription
+from tests.contract.sqlite_file import change, look
 
 NAMES = [f"s{number}" for number in range(5)]
 LATER = NOW + timedelta(minutes=1)
@@ -110,3 +113,23 @@ async def test_one_that_is_cancelled_or_cannot_be_had_hinders_no_other(
     outcomes = await asyncio.gather(*first, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [NotFound, asyncio.CancelledError]
     assert len(loads.asked) == 1
+
+
+async def test_where_the_file_cannot_be_read_for_one_the_others_are_had(
+    store: Store, loads: Loads, targets: Targets, tmp_path: Path
+) -> None:
+    for name in NAMES:
+        await store.create(subscription(name))
+    leases = await leased(store)
+    text, path = "damaged!" * 2000, tmp_path / "store.db"
+    change(path, "UPDATE subscriptions SET labels = ? WHERE lane_id = ?", text, leases[2].lane_id)
+    look(path, "PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(path.read_bytes())
+    # Such a page holds nothing else, and begins with the number of the next one.
+    page = content.index(text[:4080].encode()) // 4096 * 4096
+    content[page : page + 4] = b"\xff" * 4
+    path.write_bytes(content)
+    found = await asyncio.gather(*(targets.of(one) for one in leases), return_exceptions=True)
+    assert isinstance(found.pop(2), DatabaseError)
+    had = [one.subscription_id for one in found if isinstance(one, Subscription)]
+    assert had == ["s0", "s1", "s3", "s4"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from signalpost.delivery.patience import patiently
 from signalpost.domain.delivery import Lease
@@ -54,11 +54,23 @@ class Targets:
     async def _load_wanted(self) -> _Loaded:
         # Who asks from now on may know of a later version than this finds.
         wanted, self._wanted, self._load = list(self._wanted), {}, None
-        loaded = await patiently(lambda: self._queue.subscriptions_of(wanted))
+        loaded = await self._loaded(wanted)
         for lane_id, found in loaded.items():
             self._kept.pop(lane_id, None)
             if not isinstance(found, Exception):
                 self._kept[lane_id] = found
         while len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
+        return loaded
+
+    async def _loaded(self, wanted: Sequence[LaneId]) -> _Loaded:
+        try:
+            return await patiently(lambda: self._queue.subscriptions_of(wanted))
+        except Exception as error:  # noqa: BLE001 - whoever asked hears of it
+            if len(wanted) == 1:
+                return {wanted[0]: error}
+        # One of them may lie where the database cannot be read: that is no fault of the others.
+        loaded: dict[LaneId, Subscription | Exception] = {}
+        for lane_id in wanted:
+            loaded |= await self._loaded([lane_id])
         return loaded

@@ -109,7 +109,7 @@ def read(row: AnyRow, *, keys: Sequence[AnyRow], sealer: Sealer) -> Subscription
         return _read(row, keys=keys, sealer=sealer)
     except SecretUnreadable as error:
         raise SecretUnreadable(f"{label(row)}: {error}") from None
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         raise SubscriptionUnreadable(f"{label(row)} is damaged: {type(error).__name__}") from None
 
 

@@ -274,11 +274,13 @@ def _by_lane(rows: Iterable[AnyRow]) -> Mapping[int, Sequence[AnyRow]]:
 
 
 def _weight(row: AnyRow) -> int:
+    # Its column takes what is damaged as it is, a number too.
+    headers = len(row.headers) if isinstance(row.headers, bytes | str) else 0
     return (
         _OVERHEAD_BYTES
         + len(row.filter)
         + len(row.labels)
-        + len(row.headers)
+        + headers
         + len(row.endpoint_uri)
         + len(row.allowed_ip_ranges)
     )
