@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from signalpost.domain.verdict import RetryAt
 from signalpost.ports import Paced
 from signalpost.store import Store
 from tests.contract.material import LEASE, NOW, TENANT, claim, ended, event, lane, subscription
+from tests.contract.sqlite_file import change
 
 LATER = NOW + timedelta(minutes=1)
 FAILING = Failing(
@@ -90,3 +92,32 @@ async def test_a_change_of_the_subscription_keeps_it_and_a_deletion_does_not(sto
     assert await store.paces() == [Paced(expected, FULL)]
     await store.delete(TENANT, stored.subscription_id, etag=None, now=NOW)
     assert await store.paces() == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "probe_at = probe_at + (1 << 62)",
+        "probes = 'x'",
+        "failures = 'x'",
+        "failing_since = 'x'",
+        "last_failure = NULL",
+        "forbidden = 'x'",
+        "ceiling = 'x'",
+        "ceiling = 0",
+        "ceiling_time = NULL",
+        "not_before = 1e300",
+    ],
+)
+async def test_what_is_damaged_is_as_if_it_had_not_been_learned(
+    store: Store, path: Path, damage: str
+) -> None:
+    bad, good = [(await store.create(subscription(name))).lane_id for name in ("bad", "good")]
+    await store.accept([event("e1")], now=NOW)
+    for lane_id in (bad, good):
+        [lease] = await claim(store, lane_id)
+        retry = ended(lease, RetryAt(NOW), outcome=Outcome.TIMED_OUT)
+        assert await store.record(replace(retry, pace=FULL), now=NOW)
+    assert len(await store.paces()) == 2
+    change(path, f"UPDATE lanes SET {damage} WHERE lane_id = ?", bad)  # noqa: S608
+    assert await store.paces() == [Paced(lane(good), FULL)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from sqlalchemy import Connection, bindparam, delete, select
 
@@ -74,11 +75,15 @@ def learn(conn: Connection, learned: Iterable[tuple[LaneId, Pace]]) -> None:
 
 
 def paces(conn: Connection) -> Sequence[Paced]:
-    """Return what is stored."""
+    """Return what is stored; of an endpoint of which that is damaged nothing is known any more."""
     statement = select(lanes, *LANE_COLUMNS[1:]).join(
         subscriptions, subscriptions.c.lane_id == lanes.c.lane_id
     )
-    return [Paced(lane(row), _read(row)) for row in conn.execute(statement)]
+    found = []
+    for row in conn.execute(statement):
+        with suppress(ValueError, TypeError, OverflowError):
+            found.append(Paced(lane(row), _read(row)))
+    return found
 
 
 def _write(lane_id: LaneId, pace: Pace) -> Values:
@@ -97,6 +102,11 @@ def _write(lane_id: LaneId, pace: Pace) -> Values:
 
 
 def _read(row: AnyRow) -> Pace:
+    """Return the pace of a row. Raises ValueError, TypeError or OverflowError if it is damaged."""
+    if min(row.probes, row.failures, row.forbidden) < 0 or (
+        row.ceiling is not None and row.ceiling < 1
+    ):
+        raise ValueError("a count is too small")
     circuit = failing = ceiling = None
     if row.probe_at is not None:
         circuit = Circuit(to_time(row.probe_at), row.probes)
