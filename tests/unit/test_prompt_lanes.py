@@ -104,6 +104,27 @@ async def test_who_turns_out_not_to_be_prompt_has_no_use_for_its_former_place() 
     assert home.picks(limit=5, now=NOW, free=5, slots=8) == []
 
 
+async def test_who_is_prompt_now_and_then_has_no_more_turns_than_others() -> None:
+    home, slots = LaneHome(), 16
+    lanes = [Lane(LaneId(number), TenantId("a"), 9) for number in range(2)]
+    home.notice(lanes, due=NOW)
+    (pick,) = home.picks(limit=1, now=NOW, free=slots, slots=slots)
+    home.claimed([pick], {pick.lane_id: 1}, now=NOW)
+    # No slot of the worker is free for a moment, so both stand in their places.
+    assert home.picks(limit=0, now=NOW, free=0, slots=slots) == []
+    for seconds in (1, 3) * 9:
+        result = answered(seconds=seconds)
+        home.learn(pick.lane_id, result, start=NOW, width=1, now=NOW)
+    went = []
+    for under_way in range(1, 5):
+        free = slots - under_way
+        (pick,) = home.picks(limit=1, now=NOW, free=free, slots=slots)
+        home.claimed([pick], {pick.lane_id: 1}, now=NOW)
+        went.append(pick.lane_id)
+    assert Counter(went) == {0: 2, 1: 2}
+    assert sum(map(len, home._ring._lanes.values())) <= 3
+
+
 def answered(*, seconds: float) -> AttemptResult:
     latency = timedelta(seconds=seconds)
     return AttemptResult(outcome=Outcome.SUCCEEDED, latency=latency, status_code=200)

@@ -65,14 +65,22 @@ class FairRing(Ring[Party]):
             if len(self._known) > _MOST_KNOWN:
                 self._known.pop()
         if state.stands is not None:
-            # Its former place is passed over.
             self.stand(state)
 
     def stand(self, state: LaneState) -> None:
-        """Let a lane have the last turn of its party."""
-        state.stands = state.party
-        self.add(state.party, state.lane.lane_id)
-        if state.party.stands_aside:
+        """Let a lane have the last turn of its party, or the one that it left there.
+
+        One that it has elsewhere is passed over.
+        """
+        party, left = state.party, state.left
+        if state.stands is not None or left is party:
+            state.left = state.stands
+        state.stands = party
+        if left is party:
+            # With one more each time that it comes back it would have the turns of others.
+            return
+        self.add(party, state.lane.lane_id)
+        if party.stands_aside:
             self._count -= 1
 
     def hold(self, party: Party, count: int) -> None:

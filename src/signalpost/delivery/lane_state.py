@@ -36,12 +36,14 @@ class LaneState(LaneFacts):
     it. A lane that is `parked` stands behind its host, for that reason. A `forgotten` one only
     waits for what is under way: what that says is not heard. `strays` were under way to the
     host from which it moved. `turn` keeps the share of replays. `party` is that for which it
-    holds its slots, `stands` that for which it has its turn in the ring.
+    holds its slots, `stands` that for which it has its turn in the ring, and in `left` it has a
+    place that is passed over.
     """
 
     host: Host
     party: Party
     stands: Party | None = None
+    left: Party | None = None
     parked: AwaitHost | SpareHost | None = None
     forgotten: bool = False
     unrecorded: int = 0
@@ -52,6 +54,15 @@ class LaneState(LaneFacts):
         """Take in that something is due at this time."""
         if not self.forgotten and (self.due is None or due < self.due):
             self.due = due
+
+    def takes_turn(self, party: Party) -> bool:
+        """Give up the place in a party whose turn it is; tell whether it was not left before."""
+        if self.stands is party:
+            self.stands = None
+            return True
+        if self.left is party:
+            self.left = None
+        return False
 
     @property
     def is_idle(self) -> bool:

@@ -132,9 +132,8 @@ class LaneHome:
         while limit > 0 and (room := self._ring.room(free=free, slots=slots)):
             party, lane_id = self._ring.take_turn()
             state = self._lanes.get(lane_id)
-            if state is None or state.stands is not party:
+            if state is None or not state.takes_turn(party):
                 continue
-            state.stands = None
             match decide(state, now=now):
                 case Go(count):
                     taken = min(count, quantum, limit, room)
