@@ -234,15 +234,15 @@ class Lifecycle(RuleBasedStateMachine):
 
     def interrupt(self, under_way: Sequence[Expected]) -> None:
         """Of those under way in three crashes in a row, the last claimed by far goes no more."""
-        suspects = sorted(
-            (found for found in under_way if found.crashes == 2),
-            key=lambda found: (found.claimed, found.key),
-        )
-        last = suspects[-1] if suspects else None
-        if len(suspects) > 1 and suspects[-1].claimed - suspects[-2].claimed < CLEARLY_LATER:
-            last = None
+        suspects = [found for found in under_way if found.crashes >= 2]
+        last = max(suspects, key=lambda found: (found.claimed, found.key), default=None)
+        if last is not None:
+            others = suspects if last.crashes >= 4 else under_way
+            clear = last.claimed - CLEARLY_LATER
+            if any(found is not last and found.claimed > clear for found in others):
+                last = None
         for delivery in under_way:
-            crashes = min(delivery.crashes + 1, 2)
+            crashes = delivery.crashes + 1
             self.follow(delivery, RetryAt(self.now, charged=False))
             delivery.crashes = crashes
         if last is not None:

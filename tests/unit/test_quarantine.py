@@ -35,10 +35,21 @@ def test_of_what_three_interrupted_only_what_was_claimed_last_is_given_up() -> N
     given_up = GiveUp(FailureReason.INTERNAL)
     assert verdicts(
         interrupted(1, crashes=3, claimed=1),
-        interrupted(2, crashes=3, claimed=2),
-        interrupted(3, crashes=2, claimed=3),
-        interrupted(4, crashes=1, claimed=4),
+        interrupted(2, crashes=3, claimed=4),
+        interrupted(3, crashes=2, claimed=2),
+        interrupted(4, crashes=1, claimed=3),
     ) == [again(), given_up, again(2 * SPACING), again()]
+
+
+def test_one_that_was_claimed_along_with_others_is_given_up_after_five() -> None:
+    others = interrupted(2, crashes=2, claimed=0.4), interrupted(3, crashes=1, claimed=2)
+    for other in others:
+        for crashes in (3, 4):
+            assert again() in verdicts(interrupted(1, crashes=crashes), other)
+            assert GiveUp(FailureReason.INTERNAL) not in verdicts(
+                interrupted(1, crashes=crashes), other
+            )
+        assert verdicts(interrupted(1, crashes=5), other)[0] == GiveUp(FailureReason.INTERNAL)
 
 
 def test_of_two_claimed_together_none_is_given_up_and_they_go_again_farther_apart() -> None:

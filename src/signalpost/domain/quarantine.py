@@ -5,7 +5,9 @@ only goes again at once. What was under way in two in a row goes again one after
 so that the next crash finds few of them under way, and the more crashes there were, the farther
 apart. What was in three may be given up, but of those only the one that was claimed last, and
 only if that was clearly after the others: a crash costs one delivery at most, and one that
-kills the process soon after it was claimed is the one that goes.
+kills the process soon after it was claimed is the one that goes. One that was in so few may
+have met as many others that kill. So it goes only if nothing at all was claimed since shortly
+before it; where something always is, it takes five crashes.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from signalpost.domain.verdict import GiveUp, RetryAt
 
 MOST_CRASHES: Final = 3
 """How many crashes in a row a delivery is under way in before it may be given up."""
+
+_BEYOND_CHANCE: Final = 5
+"""After how many nothing else that was claimed along with it can excuse it."""
 
 SPACING: Final = timedelta(seconds=1)
 """How far apart those go again that were under way in two crashes in a row; twice as far after
@@ -43,7 +48,7 @@ QUARANTINED: Final = AttemptResult(
     outcome=Outcome.INTERRUPTED,
     latency=timedelta(0),
     error_code="QUARANTINED",
-    error_message=f"the service died in {MOST_CRASHES} attempts in a row and tries no more",
+    error_message=f"the service died in at least {MOST_CRASHES} attempts in a row: it is the last",
 )
 """The result of such an attempt where it was one too many."""
 
@@ -62,8 +67,7 @@ Consequence = tuple[AttemptResult, RetryAt | GiveUp]
 
 def take_up(interrupted: Sequence[Interrupted], *, now: datetime) -> list[Consequence]:
     """Decide for all that one crash interrupted, in their order."""
-    suspects = [one for one in interrupted if one.crashes >= MOST_CRASHES]
-    last = _last_by_far(suspects)
+    last = _last_by_far(interrupted)
     due, decided = now, list[Consequence]()
     for one in interrupted:
         if one is last:
@@ -76,9 +80,12 @@ def take_up(interrupted: Sequence[Interrupted], *, now: datetime) -> list[Conseq
     return decided
 
 
-def _last_by_far(suspects: Sequence[Interrupted]) -> Interrupted | None:
-    """Return the one that was claimed clearly after the others; None if none was."""
-    in_order = sorted(suspects)
-    if len(in_order) > 1 and in_order[-1].claim_time - in_order[-2].claim_time < _CLEARLY:
+def _last_by_far(interrupted: Sequence[Interrupted]) -> Interrupted | None:
+    """Return the suspect that was claimed clearly after the others; None if none was."""
+    suspects = [one for one in interrupted if one.crashes >= MOST_CRASHES]
+    if not suspects:
         return None
-    return in_order[-1] if in_order else None
+    last = max(suspects)
+    others = suspects if last.crashes >= _BEYOND_CHANCE else interrupted
+    before = last.claim_time - _CLEARLY
+    return last if all(one is last or one.claim_time <= before for one in others) else None

@@ -82,7 +82,7 @@ class Delivery(_message.Message):
         """
         INTERNAL: Delivery._FailureReason.ValueType  # 4
         """The service itself could not make the request, as when a stored secret
-        cannot be read, or died in three attempts in a row.
+        cannot be read, or died in three to five attempts in a row.
         """
 
     class FailureReason(_FailureReason, metaclass=_FailureReasonEnumTypeWrapper):
@@ -100,7 +100,7 @@ class Delivery(_message.Message):
     """
     INTERNAL: Delivery.FailureReason.ValueType  # 4
     """The service itself could not make the request, as when a stored secret
-    cannot be read, or died in three attempts in a row.
+    cannot be read, or died in three to five attempts in a row.
     """
 
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
